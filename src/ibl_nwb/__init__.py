@@ -1,0 +1,1 @@
+"""International Brain Laboratory sessions (Alyx + ALF) to NWB, as NeuroConv interfaces."""
