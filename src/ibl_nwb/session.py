@@ -1,7 +1,7 @@
 """One IBL session on disk: a folder of ALF datasets, which of their revisions are meant, and their contents.
 
-Names are parsed by :mod:`one.alf`; this module adds no pattern of its own. Nothing here needs a network, a database or a
-ONE object, and nothing here writes.
+Names are parsed by :mod:`one.alf`; this module adds no pattern of its own. Nothing here needs a network, a database or
+a ONE object, and nothing here writes.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from datetime import datetime
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +103,9 @@ class ALFSession:
         self.revision = revision
         enclosing_session = ALFPath(self.path).session_path()
         if enclosing_session is not None and Path(enclosing_session) != self.path:
-            raise SessionNotFoundError(f"'{path}' lies inside a session. Give the session folder '{enclosing_session}'.")
+            raise SessionNotFoundError(
+                f"'{path}' lies inside a session. Give the session folder '{enclosing_session}'."
+            )
         parts = ALFPath(self.path).session_parts if enclosing_session is not None else ("", "", "", "")
         self.lab, self.subject, self.date, self.number = (part or None for part in parts)
         self._check_holds_one_session()
@@ -180,7 +183,9 @@ class ALFSession:
             return found[0]
         wanted = names if isinstance(names, str) else " or ".join(names)
         if not found:
-            raise DatasetMissingError(f"'{self.path}' holds no dataset {wanted}{_describe_where(where, self.revision)}.")
+            raise DatasetMissingError(
+                f"'{self.path}' holds no dataset {wanted}{_describe_where(where, self.revision)}."
+            )
         listed = ", ".join(d.relative_path for d in found)
         raise DatasetInconsistentError(
             f"'{self.path}' holds {len(found)} datasets {wanted} ({listed}). Name the collection that is meant."
@@ -240,6 +245,25 @@ class ALFSession:
         found = self.find("taskSettings.raw.json", collections=("raw_behavior_data", "raw_task_data_*"))
         return load_json(found[0]) if found else None
 
+    def task_start_time(self) -> datetime | None:
+        """When the session's first task started by the rig's clock, or None when its settings do not say.
+
+        Returns
+        -------
+        datetime.datetime or None
+            Naive local time, as the rig wrote it. None too where the settings are of another day than the folder: they
+            were copied from another session then.
+        """
+        settings = self.task_settings() or {}
+        written = settings.get("SESSION_START_TIME") or settings.get("SESSION_DATETIME")  # iblrig 8, iblrig before 8
+        if not isinstance(written, str):
+            return None
+        try:
+            start_time = datetime.fromisoformat(written)
+        except ValueError:
+            return None  # not a time: as good as absent, and the start time is asked for where it is needed
+        return start_time if self.date in (None, start_time.date().isoformat()) else None
+
     def _choose_revisions(self, datasets: list[Dataset], exact_revision: str | None) -> Iterator[Dataset]:
         from one.util import index_last_before
 
@@ -250,6 +274,8 @@ class ALFSession:
         for _, candidates in sorted(versions.items()):
             if exact is not None:
                 candidates = [dataset for dataset in candidates if dataset.revision == exact]
+            if not candidates:
+                continue
             best_namespace = [d for d in candidates if d.namespace == candidates[0].namespace]
             index = index_last_before([dataset.revision for dataset in best_namespace], self.revision or None)
             if index is not None:

@@ -1,1 +1,33 @@
-"""One NeuroConv interface per ALF object family. The list below is the one place a new family is added to."""
+"""One NeuroConv interface per ALF object family. The table below is the one place a new family is added to.
+
+Modules are imported when a name is first used, so that one interface costs no more than its own dependencies.
+"""
+
+from importlib import import_module
+from typing import Any
+
+#: Module of each interface, in the order in which a converter runs them: what others link to comes first.
+_MODULES = {
+    "RawEphysInterface": "raw_ephys",
+    "SortedSpikesInterface": "sorted_spikes",
+    "TrialsInterface": "trials",
+    "WheelInterface": "wheel",
+    "PoseInterface": "pose",
+    "AudioSpectrogramInterface": "audio_spectrogram",
+}
+
+__all__ = ["ALFDataset", "ALFInterface", "interface_list", *_MODULES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    if name in ("ALFDataset", "ALFInterface"):
+        return getattr(import_module(".base", __name__), name)
+    if name == "interface_list":
+        return [__getattr__(interface) for interface in _MODULES]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -13,15 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from neuroconv.utils import DeepDict
 
 from ..errors import DatasetInconsistentError, DatasetMissingError, UsageError
 from ..session import ALFSession, Dataset
-
-if TYPE_CHECKING:
-    from neuroconv.utils import DeepDict
 
 #: Rows, frames or samples that ``stub_test`` keeps; NeuroConv's own stub of a recording has as many.
 STUB_LENGTH = 100
@@ -147,7 +145,8 @@ class ALFInterface:
 
     def get_metadata(self) -> DeepDict:
         """The base class's metadata and the names and descriptions of what this interface writes."""
-        metadata = super().get_metadata()  # type: ignore[misc]
+        # NeuroConv's bases may put plain dicts inside, below which a DeepDict cannot be updated.
+        metadata = DeepDict(super().get_metadata())  # type: ignore[misc]
         metadata.deep_update(self._default_metadata())
         return metadata
 
@@ -182,9 +181,7 @@ class ALFInterface:
                 )
         if instances:
             listed = "; ".join(", ".join(f"{k} {v!r}" for k, v in sorted(i.items())) for i in instances)
-            raise UsageError(
-                f"'{self.session.path}' has no {asked} for {type(self).__name__}. It has: {listed}."
-            )
+            raise UsageError(f"'{self.session.path}' has no {asked} for {type(self).__name__}. It has: {listed}.")
         required = "; ".join(" or ".join(declared.names) for declared in self.datasets if declared.required)
         at_revision = "" if self.session.revision is None else f" at revision {self.session.revision!r}"
         raise DatasetMissingError(
@@ -231,7 +228,7 @@ class ALFInterface:
 
     def _default_metadata(self) -> dict[str, Any]:
         substitutions = {"label": self.label, "metadata_key": self.metadata_key, **self.instance}
-        return _substitute(load_metadata_file(self.family), substitutions)
+        return substitute(load_metadata_file(self.family), substitutions)
 
     def _get_entry(self, metadata: dict | None, block: str) -> dict[str, Any]:
         """This instance's entry of a metadata block: what the caller gave, on top of the defaults."""
@@ -326,9 +323,10 @@ def load_metadata_file(family: str) -> dict[str, Any]:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
-def _substitute(content: Any, substitutions: dict[str, str]) -> Any:
+def substitute(content: Any, substitutions: dict[str, str]) -> Any:
+    """Copy of nested metadata with the placeholders (``{label}``) in its keys and texts filled in."""
     if isinstance(content, dict):
-        return {key.format_map(substitutions): _substitute(value, substitutions) for key, value in content.items()}
+        return {key.format_map(substitutions): substitute(value, substitutions) for key, value in content.items()}
     return content.format_map(substitutions) if isinstance(content, str) else content
 
 
@@ -366,11 +364,14 @@ def _match_handles(
             in_collection = collection_pattern.fullmatch(dataset.collection)
             in_name = name_pattern.fullmatch(dataset.name)
             if in_collection and in_name:
-                yield rank, {
-                    "collection": dataset.collection,
-                    **in_collection.groupdict(),
-                    **in_name.groupdict(),
-                }
+                yield (
+                    rank,
+                    {
+                        "collection": dataset.collection,
+                        **in_collection.groupdict(),
+                        **in_name.groupdict(),
+                    },
+                )
 
 
 @cache

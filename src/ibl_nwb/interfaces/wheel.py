@@ -162,12 +162,16 @@ class WheelInterface(ALFInterface, BaseTemporalAlignmentInterface):
                 "comments": f"Derived. {self._source_comment('position', 'timestamps')}",
             }
             if write_velocity:
-                module.add(TimeSeries(**entry["WheelVelocity"], data=velocity, **{**derived_kwargs, "unit": per_second}))
+                module.add(
+                    TimeSeries(**entry["WheelVelocity"], data=velocity, **{**derived_kwargs, "unit": per_second})
+                )
             if write_acceleration:
                 per_second_squared = f"{per_second}^2"
                 module.add(
                     TimeSeries(
-                        **entry["WheelAcceleration"], data=acceleration, **{**derived_kwargs, "unit": per_second_squared}
+                        **entry["WheelAcceleration"],
+                        data=acceleration,
+                        **{**derived_kwargs, "unit": per_second_squared},
                     )
                 )
 

@@ -1,0 +1,244 @@
+"""The command ``ibl-nwb``: a thin face over the library."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .errors import IBLNWBError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .conversion import ConversionSummary
+    from .coverage import DatasetCoverage
+
+_PATH = click.Path(path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+_STATUS_STYLES = {"converted": "green", "support": "cyan", "not converted": "yellow"}
+
+_session_options = [
+    click.option("--alyx", type=_FILE, help="JSON of the session's Alyx record."),
+    click.option("--include", multiple=True, metavar="NAME", help="Convert only this interface; can be repeated."),
+    click.option("--exclude", multiple=True, metavar="NAME", help="Leave this interface out; can be repeated."),
+    click.option(
+        "--revision",
+        metavar="R",
+        help="Revision of the datasets: the last one not after R, or 'none' for files without a revision. "
+        "[default: the newest]",
+    ),
+]
+_metadata_options = [
+    click.option("--metadata", type=_FILE, help="JSON or YAML with your own metadata; they win over all others."),
+    click.option("--session-start-time", metavar="T", help="When the session started, e.g. 2023-05-18T14:30:00."),
+    click.option("--timezone", metavar="TZ", help="Time zone of the rig, e.g. Europe/Lisbon. [default: the lab's]"),
+]
+
+
+def _with_options(options: list[Any]) -> Any:
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+class _Group(click.Group):
+    """Command group that prints a user's mistake as one sentence and exits with the error's own code."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except IBLNWBError as error:
+            if context.params.get("debug"):
+                raise
+            click.secho("Error: ", fg="red", bold=True, nl=False, err=True)
+            click.echo(str(error), err=True)
+            context.exit(error.exit_code)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="ibl-nwb")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(debug: bool) -> None:
+    """Convert International Brain Laboratory sessions to NWB.
+
+    A SESSION is a folder such as lab/Subjects/subject/2023-05-18/001 that holds the session's ALF datasets.
+
+    \b
+    Try it:             ibl-nwb demo
+    See what is there:  ibl-nwb inspect SESSION
+    Convert it:         ibl-nwb convert SESSION -o FOLDER --timezone Europe/Lisbon
+    Edit it before:     ibl-nwb metadata SESSION -o session.json
+                        ibl-nwb convert session.json -o FOLDER
+    """
+    # A terminated conversion cleans up after itself as an interrupted one does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
+@main.command(short_help="List a session's datasets and what becomes of them.")
+@click.argument("session", type=_PATH)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option("--revision", metavar="R", help="Revision of the datasets, as in 'convert'.")
+def inspect(session: Path, as_json: bool, revision: str | None) -> None:
+    """List every dataset of SESSION: converted by which interface, support, or not converted and why."""
+    from .coverage import inspect_session
+    from .session import ALFSession
+
+    rows = inspect_session(ALFSession(session, revision=_revision(revision)))
+    if as_json:
+        click.echo(json.dumps([row.to_dict() for row in rows], indent=2))
+    else:
+        _print_coverage(session, rows)
+
+
+@main.command(short_help="Collect a session's metadata into a JSON document to edit.")
+@click.argument("session", type=_PATH)
+@click.option("-o", "--output", type=_PATH, required=True, help="The JSON file to write.")
+@_with_options(_session_options + _metadata_options)
+@click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
+def metadata(session: Path, output: Path, overwrite: bool, **options: Any) -> None:
+    """Collect everything that decides the conversion of SESSION into one JSON document, to edit and convert."""
+    from .document import blanks_for_dandi
+    from .writing import check_output
+
+    check_output(output, overwrite=overwrite)
+    document = _make_document(session, options)
+    document.write_json(output)
+    click.echo(f"Wrote {output}: {len(document.source_data)} interfaces ({', '.join(document.source_data)}).")
+    if document.metadata["NWBFile"]["session_start_time"] is None:
+        click.echo("Before it can be converted, fill in: NWBFile.session_start_time, or give --timezone.")
+    _print_blanks(blanks_for_dandi(document.metadata))
+
+
+@main.command(short_help="Convert a session, or its JSON document, to NWB.")
+@click.argument("session_or_json", type=_PATH)
+@click.option("-o", "--output", type=_PATH, default=Path(), help="NWB file, or folder to write it to. [default: here]")
+@_with_options(_metadata_options + _session_options)
+@click.option("--stub", is_flag=True, help="Write a small part of everything, to try the conversion.")
+@click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
+@click.option("--backend", type=click.Choice(["hdf5", "zarr"]), default="hdf5", show_default=True, help="File format.")
+def convert(session_or_json: Path, output: Path, stub: bool, overwrite: bool, backend: Any, **options: Any) -> None:
+    """Convert a session folder, or the JSON document that 'ibl-nwb metadata' made of it, to an NWB file."""
+    from tqdm import tqdm
+
+    from .conversion import convert_document
+
+    document = _make_document(session_or_json, options)
+    summary = convert_document(
+        document, output, stub_test=stub, overwrite=overwrite, backend=backend, progress_bar_class=tqdm
+    )
+    _print_summary(summary)
+
+
+@main.command(short_help="Make and convert an example session.")
+@click.option(
+    "-o", "--output", type=_PATH, default=Path("ibl_nwb_demo"), show_default=True, help="Folder to write everything to."
+)
+def demo(output: Path) -> None:
+    """Make an example session, show what it holds, and convert it."""
+    from tqdm import tqdm
+
+    from .alyx import AlyxRecord
+    from .conversion import convert_document, make_document
+    from .coverage import inspect_session
+    from .session import ALFSession
+    from .testing import example_alyx_answers, make_example_session
+
+    click.echo("Making an example session ...")
+    session_path = make_example_session(output)
+    alyx_path = output / "alyx_record.json"
+    AlyxRecord.from_rest(**example_alyx_answers(session_path)).write_json(alyx_path)
+    _print_coverage(session_path, inspect_session(ALFSession(session_path)))
+    document = make_document(session_path, alyx=alyx_path)
+    document.write_json(output / "session.json")
+    summary = convert_document(document, output, overwrite=True, progress_bar_class=tqdm)
+    _print_summary(summary)
+    click.echo("\nThe same by hand:")
+    click.echo(f"  ibl-nwb inspect {session_path}")
+    click.echo(f"  ibl-nwb convert {session_path} --alyx {alyx_path} -o my_session.nwb")
+    click.echo(f"Read it:\n  python -c \"from pynwb import read_nwb; print(read_nwb('{summary.nwbfile_path}'))\"")
+
+
+def _make_document(source: Path, options: dict[str, Any]) -> Any:
+    from .conversion import edit_document, make_document
+    from .document import ConversionDocument
+
+    if source.suffix != ".json":
+        return make_document(source, **{**options, "revision": _revision(options["revision"])})
+    fixed = [f"--{name}" for name in ("alyx", "include", "exclude", "revision") if options[name]]
+    if fixed:
+        raise UsageError(
+            f"{', '.join(fixed)} cannot be given with a document; it is fixed in '{source}'. Edit it there."
+        )
+    editable = {name: options[name] for name in ("metadata", "session_start_time", "timezone")}
+    return edit_document(ConversionDocument.read_json(source), **editable)
+
+
+def _revision(given: str | None) -> str | None:
+    from .session import UNREVISED
+
+    return UNREVISED if given == "none" else given
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    # A table that goes to a file or a pipe is not cut to the width of a terminal that is not there.
+    return Console(width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=False)
+
+
+def _print_coverage(session: Path, rows: list[DatasetCoverage]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=f"Datasets of {escape(str(session))}", title_justify="left", header_style="bold")
+    table.add_column("Dataset", overflow="fold")
+    table.add_column("Size", justify="right", no_wrap=True)
+    table.add_column("Status", no_wrap=True)
+    table.add_column("By, or why not", overflow="fold")
+    for row in rows:
+        style = _STATUS_STYLES[row.status]
+        by = ", ".join(row.interfaces) or row.reason
+        table.add_row(escape(row.relative_path), format_size(row.size), f"[{style}]{row.status}[/]", escape(by))
+    console = _console()
+    console.print(table)
+    counts = ", ".join(f"{sum(row.status == status for row in rows)} {status}" for status in _STATUS_STYLES)
+    console.print(f"{len(rows)} files: {counts}.")
+
+
+def _print_summary(summary: ConversionSummary) -> None:
+    from rich.table import Table
+
+    table = Table(header_style="bold")
+    for column, justify in (("Interface", "left"), ("Files", "right"), ("Read", "right"), ("Notes", "left")):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    for row in summary.interfaces:
+        table.add_row(row.name, str(row.n_datasets), format_size(row.n_bytes), " ".join(row.notes))
+    console = _console()
+    console.print(table)
+    console.print(
+        f"Wrote {summary.nwbfile_path} ({format_size(summary.size)}) in {summary.seconds:.1f} s.", soft_wrap=True
+    )
+    _print_blanks(summary.missing_for_dandi)
+
+
+def _print_blanks(blanks: list[str]) -> None:
+    if blanks:
+        click.echo(f"DANDI will ask for: {', '.join(blanks)}. Add them with --metadata or --alyx.")
+
+
+def format_size(n_bytes: float) -> str:
+    """Number of bytes as people read it, e.g. ``1.5 MB`` (powers of 1000)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.1f} TB"

@@ -1,0 +1,246 @@
+"""From a session folder or a conversion document to an NWB file: the one call behind the command line and scripts."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from neuroconv.utils import dict_deep_update
+
+from .alyx import AlyxRecord
+from .converter import IBLConverter, without_blanks
+from .document import ConversionDocument, blanks_for_dandi
+from .errors import DocumentError
+from .folder_facts import in_zone, parse_time
+from .writing import check_output
+
+Backend = Literal["hdf5", "zarr"]
+
+_SUFFIXES: dict[str, str] = {"hdf5": ".nwb", "zarr": ".nwb.zarr"}
+
+
+@dataclass
+class InterfaceSummary:
+    """What one interface did: the files it read, their size in bytes, and what a user should know about them."""
+
+    name: str
+    n_datasets: int
+    n_bytes: int
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class ConversionSummary:
+    """What a conversion did.
+
+    Attributes
+    ----------
+    nwbfile_path : pathlib.Path
+        The file that was written.
+    interfaces : list of InterfaceSummary
+        In the order in which they ran.
+    seconds : float
+        Wall time.
+    size : int
+        Size of the written file in bytes.
+    missing_for_dandi : list of str
+        Metadata that DANDI will ask for.
+    """
+
+    nwbfile_path: Path
+    interfaces: list[InterfaceSummary]
+    seconds: float
+    size: int
+    missing_for_dandi: list[str]
+
+
+def make_document(
+    source: str | Path,
+    *,
+    metadata: dict | str | Path | None = None,
+    alyx: AlyxRecord | str | Path | None = None,
+    include: Iterable[str] | None = None,
+    exclude: Iterable[str] | None = None,
+    revision: str | None = None,
+    session_start_time: str | None = None,
+    timezone: str | None = None,
+) -> ConversionDocument:
+    """Collect everything about a session into one document.
+
+    Parameters
+    ----------
+    source : path-like
+        The session folder.
+    metadata : dict or path-like, optional
+        The user's metadata, or the JSON or YAML file that holds them.
+    alyx : AlyxRecord or path-like, optional
+        What Alyx says about the session, or the JSON file that holds it.
+    include, exclude : iterable of str, optional
+        Interfaces to run only, or to leave out.
+    revision : str, optional
+        Revision of the datasets, see :class:`ibl_nwb.session.ALFSession`.
+    session_start_time : str, optional
+        ISO 8601 time; wins over every other source of it. Without an offset it is in ``timezone``.
+    timezone : str, optional
+        IANA name of the zone of the rig's clock.
+    """
+    converter = IBLConverter.from_session(
+        source, alyx=alyx, include=include, exclude=exclude, revision=revision, timezone=timezone
+    )
+    zone = timezone or (converter.alyx.lab.timezone if converter.alyx and converter.alyx.lab else None)
+    user_metadata = _with_start_time(read_metadata(metadata), session_start_time, zone)
+    return ConversionDocument.from_converter(converter, metadata=user_metadata)
+
+
+def edit_document(
+    document: ConversionDocument,
+    *,
+    metadata: dict | str | Path | None = None,
+    session_start_time: str | None = None,
+    timezone: str | None = None,
+) -> ConversionDocument:
+    """A copy of a document with a user's metadata on top; parameters as in :func:`make_document`."""
+    zone = timezone or (document.alyx.lab.timezone if document.alyx and document.alyx.lab else None)
+    written = document.metadata.get("NWBFile", {}).get("session_start_time")
+    user_metadata = _with_start_time(read_metadata(metadata), session_start_time or written, zone)
+    merged = dict_deep_update(document.metadata, user_metadata, append_list=False, remove_repeats=False)
+    return document.model_copy(update={"metadata": merged})
+
+
+def _with_start_time(metadata: dict[str, Any], session_start_time: str | None, zone: str | None) -> dict[str, Any]:
+    nwbfile_metadata = metadata.get("NWBFile", {})
+    start_time = session_start_time or nwbfile_metadata.get("session_start_time")
+    if start_time is None:
+        return metadata
+    parsed = parse_time(start_time)
+    with_offset = in_zone(parsed, zone) or parsed.isoformat()
+    return {**metadata, "NWBFile": {**nwbfile_metadata, "session_start_time": with_offset}}
+
+
+def convert_document(
+    document: ConversionDocument,
+    output: str | Path | None = None,
+    *,
+    stub_test: bool = False,
+    overwrite: bool = False,
+    backend: Backend = "hdf5",
+    progress_bar_class: Callable[..., Any] | None = None,
+) -> ConversionSummary:
+    """Write the NWB file that a document describes.
+
+    Parameters
+    ----------
+    document : ConversionDocument
+        The document.
+    output : path-like, optional
+        The file to write, or a folder to write it to under a name made from subject and session. Default: the current
+        folder.
+    stub_test : bool, default: False
+        Write a small part of everything, to try a conversion.
+    overwrite : bool, default: False
+        Replace a file that is there.
+    backend : {"hdf5", "zarr"}, default: "hdf5"
+        Format of the file.
+    progress_bar_class : callable, optional
+        Makes the progress bars, one for each interface: ``tqdm.tqdm`` or something with its arguments and methods.
+
+    Returns
+    -------
+    ConversionSummary
+
+    Raises
+    ------
+    IBLNWBError
+        Whatever is wrong; nothing is left under the final name.
+    """
+    started = time.perf_counter()
+    nwbfile_path = resolve_output(output, document.metadata, backend)
+    check_output(nwbfile_path, overwrite=overwrite)
+    converter = document.make_converter()
+    metadata = converter.merge_metadata(document.metadata)
+    converter.validate_metadata(metadata)
+    options = _with_stub(converter, document.conversion_options) if stub_test else document.conversion_options
+    converter.progress_bar_class = progress_bar_class
+    converter.run_conversion(
+        nwbfile_path, metadata=metadata, overwrite=overwrite, backend=backend, conversion_options=options
+    )
+    return ConversionSummary(
+        nwbfile_path=nwbfile_path,
+        interfaces=_summarise(converter),
+        seconds=time.perf_counter() - started,
+        size=_size(nwbfile_path),
+        missing_for_dandi=blanks_for_dandi(metadata),
+    )
+
+
+def read_metadata(metadata: dict | str | Path | None) -> dict[str, Any]:
+    """The user's metadata, from the JSON or YAML file that holds them if it is not a dict already.
+
+    Raises
+    ------
+    DocumentError
+        If the file cannot be read or does not hold a mapping.
+    """
+    if metadata is None:
+        return {}
+    if isinstance(metadata, dict):
+        return without_blanks(metadata)
+    import yaml
+
+    path = Path(metadata)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML too
+    except OSError as error:
+        raise DocumentError(f"Cannot read the metadata '{path}': {error.strerror}.") from error
+    except yaml.YAMLError as error:
+        raise DocumentError(f"The metadata '{path}' are neither JSON nor YAML: {error}.") from error
+    if not isinstance(content, dict):
+        raise DocumentError(f"The metadata '{path}' hold no blocks such as NWBFile or Subject.")
+    return without_blanks(json.loads(json.dumps(content, default=str)))
+
+
+def resolve_output(output: str | Path | None, metadata: dict[str, Any], backend: Backend) -> Path:
+    """The file to write: what was given, or a name after DANDI's rule in the folder that was given.
+
+    Parameters
+    ----------
+    output : path-like or None
+        A file (its suffix is .nwb or .zarr) or a folder.
+    metadata : dict
+        Where subject and session are taken from.
+    backend : {"hdf5", "zarr"}
+        Decides the suffix.
+    """
+    path = Path(output) if output is not None else Path.cwd()
+    if path.suffix in (".nwb", ".zarr") and not (path.is_dir() and path.suffix != ".zarr"):
+        return path
+    subject = metadata.get("Subject", {}).get("subject_id") or "unknown"
+    session_id = metadata["NWBFile"].get("session_id") or metadata["NWBFile"]["identifier"]
+    return path / f"sub-{_dandi_label(subject)}_ses-{_dandi_label(session_id)}{_SUFFIXES[backend]}"
+
+
+def _dandi_label(text: str) -> str:
+    """Text with the characters replaced that DANDI's file names cannot hold (dandi.organize)."""
+    return re.sub(r"[_*\\/<>:|\"'?%@;,.\s]+", "-", text)
+
+
+def _with_stub(converter: IBLConverter, options: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {name: {**options.get(name, {}), "stub_test": True} for name in converter.data_interface_objects}
+
+
+def _summarise(converter: IBLConverter) -> list[InterfaceSummary]:
+    summaries = []
+    for name, interface in converter.data_interface_objects.items():
+        datasets = {dataset.path: dataset.size for found in interface.sources.values() for dataset in found}
+        notes = list(getattr(interface, "notes", ()))
+        summaries.append(InterfaceSummary(name, len(datasets), sum(datasets.values()), notes))
+    return summaries
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())

@@ -1,0 +1,423 @@
+"""All interfaces together: which of them a session needs, and the metadata of the whole file."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonschema import ValidationError
+from neuroconv import BaseDataInterface, NWBConverter
+from neuroconv.utils import DeepDict, dict_deep_update, unroot_schema
+from pynwb import NWBFile
+
+from .alyx import AlyxRecord
+from .errors import DatasetMissingError, DocumentError, MetadataIncompleteError, UsageError
+from .folder_facts import read_folder_facts
+from .interfaces import interface_list
+from .interfaces.base import ALFInterface
+from .session import ALFSession
+from .writing import atomic_output
+
+#: Registries to which a user may add entries of their own, since other entries refer to them by key.
+_OPEN_REGISTRIES = ("Devices", "DeviceModels")
+
+#: Look of the progress bars, in tqdm's terms.
+_BAR_OPTIONS = {"bar_format": "{desc:<28} {bar:30} {percentage:3.0f}% {elapsed}"}
+
+#: Packages that a written file names as its makers.
+_MAKERS = ("ibl-nwb", "neuroconv", "pynwb", "ONE-api", "spikeinterface")
+
+
+class IBLConverter(NWBConverter):
+    """Converter of a whole IBL session.
+
+    ``source_data`` is keyed by instance names: a family (``"Wheel"``), or a family and what tells its instances apart
+    (``"SortedSpikesProbe00"``, ``"PoseLeftCamera"``). A subclass may add other interfaces to
+    ``data_interface_classes``, as with any NWBConverter.
+
+    Parameters
+    ----------
+    source_data : dict of str to dict
+        Constructor arguments of each interface, by instance name.
+    alyx : AlyxRecord or path-like, optional
+        What Alyx says about the session, or the JSON file that holds it.
+    timezone : str, optional
+        IANA name of the zone of the rig's clock, e.g. "Europe/Lisbon". Default: the zone of the lab in Alyx.
+    verbose : bool, default: False
+        Passed on to NeuroConv.
+
+    Raises
+    ------
+    UsageError
+        If a name belongs to no interface.
+    """
+
+    display_name = "IBL session"
+    keywords = ("International Brain Laboratory", "ALF", "Alyx")
+    info = "Converter for a session of the International Brain Laboratory: Alyx metadata and ALF files."
+
+    data_interface_classes = {interface.family: interface for interface in interface_list}
+
+    def __init__(
+        self,
+        source_data: dict[str, dict],
+        *,
+        alyx: AlyxRecord | str | Path | None = None,
+        timezone: str | None = None,
+        verbose: bool = False,
+    ):
+        classes = {name: self._interface_class(name) for name in source_data}
+        order = list(self.data_interface_classes.values())
+        # An instance attribute: NeuroConv makes the interfaces this dict names, in its order.
+        self.data_interface_classes = dict(sorted(classes.items(), key=lambda item: order.index(item[1])))
+        super().__init__(source_data=source_data, verbose=verbose)
+        self.alyx = alyx if alyx is None or isinstance(alyx, AlyxRecord) else AlyxRecord.read_json(alyx)
+        self.timezone = timezone
+        self.progress_bar_class: Callable[..., Any] | None = None
+
+    @classmethod
+    def from_session(
+        cls,
+        session_path: str | Path,
+        *,
+        alyx: AlyxRecord | str | Path | None = None,
+        include: Iterable[str] | None = None,
+        exclude: Iterable[str] | None = None,
+        revision: str | None = None,
+        timezone: str | None = None,
+        verbose: bool = False,
+    ) -> IBLConverter:
+        """Make a converter of everything that a session folder holds.
+
+        Parameters
+        ----------
+        session_path : path-like
+            The session folder.
+        alyx : AlyxRecord or path-like, optional
+            What Alyx says about the session, or the JSON file that holds it.
+        include, exclude : iterable of str, optional
+            Families or instances to convert only, or to leave out.
+        revision : str, optional
+            Revision of the datasets, see :class:`ALFSession`.
+        timezone : str, optional
+            IANA name of the zone of the rig's clock. Default: the zone of the lab in Alyx.
+        verbose : bool, default: False
+            Passed on to NeuroConv.
+
+        Raises
+        ------
+        UsageError
+            If a name in ``include`` or ``exclude`` is no interface.
+        DatasetMissingError
+            If there is nothing to convert, something included is not there, or a family lacks required datasets.
+        """
+        session = ALFSession(session_path, revision=revision)
+        source_data = find_source_data(session, include=include, exclude=exclude)
+        return cls(source_data=source_data, alyx=alyx, timezone=timezone, verbose=verbose)
+
+    @classmethod
+    def get_source_schema(cls) -> dict:
+        """JSON schema of the source data; any instance name of a family is accepted."""
+        schema = super().get_source_schema()
+        schema["patternProperties"] = {
+            f"^{family}([A-Z].*)?$": unroot_schema(interface.get_source_schema())
+            for family, interface in cls.data_interface_classes.items()
+        }
+        return schema
+
+    @property
+    def session(self) -> ALFSession | None:
+        """The session of the first IBL interface, None when there is no IBL interface."""
+        return next((i.session for i in self.data_interface_objects.values() if isinstance(i, ALFInterface)), None)
+
+    def get_metadata(self, **kwargs: Any) -> DeepDict:
+        """Metadata of the whole file: interfaces, then facts in the folder, then Alyx, each over the one before."""
+        metadata = super().get_metadata(**kwargs)
+        if self.session is not None:
+            metadata = _merge(metadata, read_folder_facts(self.session, timezone=self.timezone))
+        if self.alyx is not None:
+            metadata = _merge(metadata, self.alyx.to_nwb_metadata(timezone=self.timezone))
+        return metadata
+
+    def merge_metadata(self, user_metadata: dict | None) -> DeepDict:
+        """The converter's metadata with a user's on top: dicts merge, lists and values are replaced.
+
+        A null in the user's metadata stands for a blank that was not filled in and changes nothing.
+        """
+        return _merge(self.get_metadata(), without_blanks(user_metadata or {}))
+
+    def validate_metadata(self, metadata: dict[str, dict], append_mode: bool = False) -> None:
+        """Check metadata against the schema, and that IBL's blocks hold no key that nothing reads.
+
+        Raises
+        ------
+        MetadataIncompleteError
+            If there is no start time of the session, or it has no zone.
+        DocumentError
+            If a value is not what the schema says or a key is unknown; the message names the place.
+        """
+        if not append_mode:
+            self._check_start_time(metadata)
+        unread = next(self._unread_keys(metadata), None)
+        if unread is not None:
+            raise DocumentError(unread)
+        try:
+            super().validate_metadata(metadata, append_mode=append_mode)
+        except ValidationError as error:
+            place = ".".join(str(part) for part in error.absolute_path) or "the top level"
+            raise DocumentError(f"Metadata at {place}: {error.message}.") from error
+
+    def validate_conversion_options(self, conversion_options: dict[str, dict] | None) -> None:
+        """Check conversion options against the interfaces' schemas.
+
+        Raises
+        ------
+        DocumentError
+            If an option is unknown or of the wrong type.
+        """
+        try:
+            super().validate_conversion_options(conversion_options)
+        except ValidationError as error:
+            place = ".".join(str(part) for part in error.absolute_path) or "the top level"
+            raise DocumentError(f"Conversion options at {place}: {error.message}.") from error
+
+    def create_nwbfile(self, metadata: dict | None = None, conversion_options: dict | None = None) -> NWBFile:
+        """The NWB file in memory, naming the packages that made it."""
+        nwbfile = super().create_nwbfile(metadata=metadata, conversion_options=conversion_options)
+        nwbfile.was_generated_by = [[package, version(package)] for package in _MAKERS]
+        return nwbfile
+
+    def add_to_nwbfile(
+        self, nwbfile: NWBFile, metadata: dict | None = None, conversion_options: dict | None = None
+    ) -> None:
+        """Add every interface's data, then the Alyx record as it is."""
+        metadata = metadata or self.get_metadata()
+        for name, interface in self.data_interface_objects.items():
+            options = (conversion_options or {}).get(name, {})
+            if isinstance(interface, NWBConverter):
+                interface.add_to_nwbfile(nwbfile, metadata=metadata, conversion_options=options)
+                continue
+            with self._progress_bar(name, interface, options) as options_with_bar:
+                interface.add_to_nwbfile(nwbfile, metadata=metadata, **options_with_bar)
+        if self.alyx is not None:
+            _add_alyx_record(nwbfile, self.alyx)
+
+    @contextmanager
+    def _progress_bar(self, name: str, interface: BaseDataInterface, options: dict) -> Iterator[dict]:
+        """Show one bar for an interface: at once for what is small, while the file is written for what is streamed."""
+        if self.progress_bar_class is None:
+            yield options
+        elif "iterator_options" in interface.get_conversion_options_schema()["properties"]:
+            bar = dict(
+                display_progress=True,
+                progress_bar_class=self.progress_bar_class,
+                progress_bar_options={"desc": name, **_BAR_OPTIONS},
+            )
+            yield {**options, "iterator_options": {**bar, **(options.get("iterator_options") or {})}}
+        else:
+            with self.progress_bar_class(total=1, desc=name, **_BAR_OPTIONS) as bar:
+                yield options
+                bar.update(1)
+
+    def run_conversion(
+        self,
+        nwbfile_path: str | Path,
+        nwbfile: NWBFile | None = None,
+        metadata: dict | None = None,
+        overwrite: bool = False,
+        backend: Literal["hdf5", "zarr"] | None = None,
+        backend_configuration: Any = None,
+        conversion_options: dict | None = None,
+        append_on_disk_nwbfile: bool = False,
+    ) -> None:
+        """Convert as any NWBConverter does, but so that a file under the final name is always complete.
+
+        Parameters are those of :meth:`neuroconv.NWBConverter.run_conversion`. An append changes the file in place.
+
+        Raises
+        ------
+        OutputExistsError, OutputNotWritableError
+            If the file exists and ``overwrite`` is False, or cannot be written.
+        MetadataIncompleteError, DocumentError
+            If the metadata are incomplete or wrong.
+        """
+        arguments = dict(
+            nwbfile=nwbfile,
+            metadata=metadata,
+            backend=backend,
+            backend_configuration=backend_configuration,
+            conversion_options=conversion_options,
+        )
+        if append_on_disk_nwbfile:
+            super().run_conversion(nwbfile_path=nwbfile_path, append_on_disk_nwbfile=True, **arguments)
+            return
+        with atomic_output(Path(nwbfile_path), overwrite=overwrite) as part_path:
+            super().run_conversion(nwbfile_path=part_path, **arguments)
+
+    def _interface_class(self, name: str) -> type:
+        if name in self.data_interface_classes:
+            return self.data_interface_classes[name]
+        families = [f for f in self.data_interface_classes if re.fullmatch(f"{re.escape(f)}[A-Z].*", name)]
+        if not families:
+            raise UsageError(_unknown_name(name, self.data_interface_classes))
+        return self.data_interface_classes[max(families, key=len)]
+
+    def _check_start_time(self, metadata: dict) -> None:
+        start_time = metadata.get("NWBFile", {}).get("session_start_time")
+        if start_time is None:
+            known = self.session.task_start_time() if self.session is not None else None
+            if known is None:
+                raise MetadataIncompleteError(
+                    "Nothing says when the session started. Give --session-start-time, e.g. 2023-05-18T14:30:00+01:00, "
+                    "NWBFile.session_start_time in --metadata, or the Alyx record with --alyx."
+                )
+            raise MetadataIncompleteError(
+                f"The session started at {known.isoformat()} by the rig's clock, but nothing says in which time zone. "
+                "Give --timezone, e.g. Europe/Lisbon, or the Alyx record with --alyx."
+            )
+        if isinstance(start_time, str):
+            try:
+                start_time = datetime.fromisoformat(start_time)
+            except ValueError as error:
+                raise DocumentError(
+                    f"Metadata at NWBFile.session_start_time: '{start_time}' is not an ISO 8601 time such as "
+                    "2023-05-18T14:30:00+01:00."
+                ) from error
+        if start_time.tzinfo is None:
+            raise MetadataIncompleteError(
+                f"The start time {start_time.isoformat()} has no time zone. Write it as {start_time.isoformat()}+01:00 "
+                "or give --timezone, e.g. Europe/Lisbon."
+            )
+
+    def _unread_keys(self, metadata: dict) -> Iterator[str]:
+        """Sentences about keys of IBL's blocks that no interface reads, and about blocks nobody knows."""
+        schema, defaults = self.get_metadata_schema(), self.get_metadata()
+        known_blocks = {*schema["properties"], *defaults}
+        own_blocks = {
+            block
+            for interface in self.data_interface_objects.values()
+            if isinstance(interface, ALFInterface)
+            for block in interface._default_metadata()
+        }
+        for block, content in metadata.items():
+            if block not in known_blocks:
+                yield f"Metadata: {_unknown_name(block, known_blocks, 'block')}"
+            elif block in own_blocks and block not in _OPEN_REGISTRIES:
+                yield from _compare_keys(content, defaults.get(block), schema["properties"].get(block, {}), block)
+
+
+def find_source_data(
+    session: ALFSession, *, include: Iterable[str] | None = None, exclude: Iterable[str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Source data of every interface that applies to a session.
+
+    Parameters
+    ----------
+    session : ALFSession
+        The session.
+    include, exclude : iterable of str, optional
+        Families or instances to convert only, or to leave out.
+
+    Returns
+    -------
+    dict of str to dict
+        Constructor arguments by instance name, as JSON values.
+
+    Raises
+    ------
+    UsageError, DatasetMissingError
+        As in :meth:`IBLConverter.from_session`.
+    """
+    families = {interface.family: interface for interface in interface_list}
+    available: dict[str, tuple[str, dict[str, Any]]] = {}
+    incomplete: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for family, interface in families.items():
+        for instance in interface.get_instances(session):
+            name = interface.get_instance_name(session, instance)
+            source = {"session_path": str(session.path), **instance}
+            available[name] = (family, source if session.revision is None else source | {"revision": session.revision})
+        for name, missing in interface.get_incomplete_instances(session).items():
+            incomplete[name] = (family, missing)
+    known = {*families, *available, *incomplete}
+    included, excluded = set(include or ()), set(exclude or ())
+    for name in sorted(included | excluded):
+        if name not in known:
+            raise UsageError(_unknown_name(name, known))
+
+    def is_wanted(name: str, family: str) -> bool:
+        return (not included or bool({name, family} & included)) and not {name, family} & excluded
+
+    for name, (family, missing) in incomplete.items():
+        if is_wanted(name, family):
+            raise DatasetMissingError(
+                f"{name} cannot be converted: '{session.path}' lacks {', '.join(missing)}. Add it, or leave it "
+                f"out with --exclude {name}."
+            )
+    wanted = {name: source for name, (family, source) in available.items() if is_wanted(name, family)}
+    absent = included - {part for name in wanted for part in (name, available[name][0])}
+    if absent:
+        listed = ", ".join(available) or "nothing"
+        raise DatasetMissingError(
+            f"'{session.path}' holds nothing for {', '.join(sorted(absent))}. It holds: {listed}."
+        )
+    if not wanted:
+        raise DatasetMissingError(
+            f"'{session.path}' holds nothing to convert. To see what it holds and why not: "
+            f"ibl-nwb inspect {session.path}"
+        )
+    return wanted
+
+
+def without_blanks(content: Any) -> Any:
+    """Copy of nested dicts without the keys whose value is None."""
+    if not isinstance(content, dict):
+        return content
+    return {key: without_blanks(value) for key, value in content.items() if value is not None}
+
+
+def _merge(lower: dict, higher: dict) -> DeepDict:
+    return DeepDict(dict_deep_update(lower, higher, append_list=False, remove_repeats=False))
+
+
+def _compare_keys(content: Any, defaults: Any, schema: dict[str, Any], place: str) -> Iterator[str]:
+    if not isinstance(content, dict):
+        return
+    known = {*(defaults if isinstance(defaults, dict) else ()), *schema.get("properties", {})}
+    for key, value in content.items():
+        if key not in known:
+            yield f"Metadata at {place}: {_unknown_name(key, known, 'key')}"
+            continue
+        default = defaults.get(key) if isinstance(defaults, dict) else None
+        yield from _compare_keys(value, default, schema.get("properties", {}).get(key, {}), f"{place}.{key}")
+
+
+def _unknown_name(name: str, known: Iterable[str], kind: str = "interface") -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    return f"There is no {kind} '{name}'.{hint} Known: {', '.join(sorted(known))}."
+
+
+def _add_alyx_record(nwbfile: NWBFile, record: AlyxRecord) -> None:
+    """Keep the record losslessly as JSON text, one row per section, readable with any HDF5 or Zarr reader."""
+    from hdmf.common import DynamicTable, VectorData
+
+    sections = {name: json.dumps(value, ensure_ascii=False) for name, value in record.model_dump(mode="json").items()}
+    table = DynamicTable(
+        name="AlyxRecord",
+        description=(
+            "What the Alyx database said about this session, as JSON text: one row for each section of the record. "
+            "Values that change from day to day, such as the subject's age today, are left out."
+        ),
+        columns=[
+            VectorData(name="section", description="Part of the record.", data=list(sections)),
+            VectorData(name="json", description="The part, as JSON.", data=list(sections.values())),
+        ],
+    )
+    nwbfile.add_analysis(table)
