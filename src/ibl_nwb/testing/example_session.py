@@ -1,0 +1,219 @@
+"""A realistic IBL session folder out of nothing but a seed."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from ..errors import OutputExistsError, UsageError
+from ._audio import audio_datasets
+from ._clocks import sync_front_files
+from ._ephys import make_probe, probe_datasets, write_raw_probe
+from ._files import add_uuids_to_names, write_datasets
+from ._probe import N_SITES
+from ._random import random_generator
+from ._task_files import (
+    ambient_sensor_file,
+    experiment_description_file,
+    session_start_time,
+    task_settings_file,
+)
+from ._trials import make_trials, trials_datasets
+from ._video import frame_time_files, frame_times, licks_file, pose_file
+from ._wheel import wheel_datasets
+
+#: Time that every device keeps recording after the last trial.
+RECORDING_TAIL_S = 5.0
+
+#: What can be asked for, by argument.
+CHOICES = {
+    "raw_bands": ("ap", "lf"),
+    "raw_format": ("cbin", "bin"),
+    "trials_layout": ("table", "legacy", "mixed"),
+    "wheel_layout": ("current", "legacy"),
+    "cameras": ("left", "right", "body"),
+    "pose_tracker": ("lightningPose", "dlc"),
+}
+
+
+def make_example_session(
+    folder: str | Path,
+    *,
+    lab: str = "examplelab",
+    subject: str = "EX_001",
+    date: str = "2023-05-18",
+    number: int = 1,
+    probes: Sequence[str] = ("probe00", "probe01"),
+    n_channels: int = 384,
+    raw_duration_s: float = 1.1,
+    raw_bands: Sequence[str] = ("ap", "lf"),
+    raw_format: Literal["cbin", "bin"] = "cbin",
+    n_trials: int = 60,
+    trials_layout: Literal["table", "legacy", "mixed"] = "table",
+    wheel_layout: Literal["current", "legacy"] = "current",
+    cameras: Sequence[str] = ("left", "right", "body"),
+    pose_tracker: Literal["lightningPose", "dlc"] = "lightningPose",
+    extra_camera_times: int = 0,
+    audio: bool = True,
+    audio_session_times: bool = True,
+    histology: bool = True,
+    sorter: str = "pykilosort",
+    n_clusters: int = 30,
+    spikes_per_probe: int = 20_000,
+    revisions: bool = True,
+    uuids_in_names: bool = False,
+    task_collection: str = "alf",
+    seed: int = 0,
+) -> Path:
+    """
+    Write an invented session with the names, types, shapes, units and traps of a real one.
+
+    The session is an ephysChoiceWorld session on a Neuropixels 3B rig. Its parts agree with one another: wheel with
+    choices, spike times with the probes' clocks, AP traces with the spikes, positions with the tracks that
+    `example_alyx_answers` tells of. The same arguments give the same bytes.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where to put the session; it becomes ``folder/lab/Subjects/subject/date/number``.
+    lab, subject, date, number
+        Parts of the session path; the date in ISO format.
+    probes : sequence of str
+        Names of the Neuropixels 1.0 probes, none for a session of behaviour only. The first probe's sorting has the
+        integer types and metrics of today's software; the second one's has those of earlier years, leaves out the
+        reference sites and has its metrics in another order than its clusters.
+    n_channels : int
+        Recorded sites per probe, at most 384. Fewer make smaller files, as when only some channels were saved.
+    raw_duration_s : float
+        Seconds of raw data. The sorting covers the whole session, the raw files only its beginning.
+    raw_bands : sequence of {"ap", "lf"}
+        Raw files to write, none for sortings without raw data.
+    raw_format : {"cbin", "bin"}
+        Compressed with mtscomp, or flat.
+    n_trials : int
+        Number of trials, about five seconds each. From four on, one of them has no response.
+    trials_layout : {"table", "legacy", "mixed"}
+        A parquet table and companions; one npy per attribute; or a table beside older npy files of some attributes.
+    wheel_layout : {"current", "legacy"}
+        Position (rad), timestamps and movements; or the files of 2018: position (cm), times and velocity.
+    cameras : sequence of {"left", "right", "body"}
+        Cameras with frame times and pose; four seconds each.
+    pose_tracker : {"lightningPose", "dlc"}
+        Which tracker's columns and file name.
+    extra_camera_times : int
+        How many more times than frames each camera has.
+    audio : bool
+        Whether there is a spectrogram of the microphone.
+    audio_session_times : bool
+        Whether the spectrogram also has times on the session clock.
+    histology : bool
+        Whether the probes were found in the brain: coordinates and regions of channels and electrode sites.
+    sorter : str
+        Folder of the sorting below ``alf/probeNN``.
+    n_clusters : int
+        Clusters per probe, every tenth of which is without spikes.
+    spikes_per_probe : int
+        Spikes per probe.
+    revisions : bool
+        Whether some data were corrected: the first probe's sorting (``#2024-05-06#``; the bare one is coarser and has
+        other numbers), wheel position and peak amplitudes (``#2025-03-03#``; the bare ones have the wrong sign) and the
+        trials table (``#2024-02-20#``; the bare one has late stimulus onsets). Legacy layouts have no revision.
+    uuids_in_names : bool
+        Whether every file name holds the UUID of its dataset, as in storage copies.
+    task_collection : str
+        Collection of trials and wheel: ``"alf"``, or ``"alf/task_00"`` for a numbered task of iblrig 8, whose raw
+        folder is ``raw_task_data_00`` in place of ``raw_behavior_data``.
+    seed : int
+        Seed of all random numbers.
+
+    Returns
+    -------
+    Path
+        The session folder.
+
+    Raises
+    ------
+    OutputExistsError
+        If the session folder exists and is not empty.
+    UsageError
+        If an argument has a value that is not among those listed, or out of range.
+    """
+    _check_choices("raw_bands", raw_bands)
+    _check_choices("raw_format", [raw_format])
+    _check_choices("trials_layout", [trials_layout])
+    _check_choices("wheel_layout", [wheel_layout])
+    _check_choices("cameras", cameras)
+    _check_choices("pose_tracker", [pose_tracker])
+    _check_range("n_channels", n_channels, N_SITES)
+    _check_range("n_trials", n_trials)
+    _check_range("n_clusters", n_clusters)
+    session_path = Path(folder) / lab / "Subjects" / subject / date / f"{number:03d}"
+    _check_vacant(session_path)
+
+    trials = make_trials(n_trials, random_generator(seed, "trials"))
+    session_end_s = float(trials["intervals"][-1, 1]) + RECORDING_TAIL_S
+    start_time = session_start_time(date, random_generator(seed, "start time"))
+
+    datasets = task_settings_file(
+        lab=lab,
+        subject=subject,
+        start_time=start_time,
+        number=number,
+        task_collection=task_collection,
+        generator=random_generator(seed, "settings"),
+    )
+    datasets |= experiment_description_file(probes, cameras, task_collection)
+    datasets |= ambient_sensor_file(n_trials, task_collection, random_generator(seed, "ambient"))
+    datasets |= trials_datasets(trials, trials_layout, task_collection, revisions=revisions)
+    wheel_generator = random_generator(seed, "wheel")
+    datasets |= wheel_datasets(trials, wheel_layout, task_collection, wheel_generator, revisions=revisions)
+    if audio:
+        audio_generator = random_generator(seed, "audio")
+        datasets |= audio_datasets(
+            trials, session_end_s, task_collection, audio_generator, session_times=audio_session_times
+        )
+    camera_times = {
+        camera: frame_times(camera, extra_camera_times, random_generator(seed, camera, "times")) for camera in cameras
+    }
+    datasets |= frame_time_files(camera_times)
+    for camera in cameras:
+        datasets |= pose_file(camera, pose_tracker, random_generator(seed, camera, "pose"))
+    if cameras:
+        datasets |= licks_file(trials, random_generator(seed, "licks"))
+    if probes:
+        datasets |= sync_front_files(trials, camera_times, session_end_s)
+    write_datasets(session_path, datasets)
+
+    for index, name in enumerate(probes):
+        probe = make_probe(
+            name,
+            index,
+            n_channels=n_channels,
+            n_clusters=n_clusters,
+            n_spikes=spikes_per_probe,
+            session_end_s=session_end_s,
+            seed=seed,
+        )
+        write_datasets(session_path, probe_datasets(probe, sorter, histology=histology, revisions=revisions, seed=seed))
+        write_raw_probe(session_path, probe, raw_bands, raw_format, raw_duration_s, start_time, seed)
+    if uuids_in_names:
+        add_uuids_to_names(session_path, seed)
+    return session_path
+
+
+def _check_choices(argument: str, values: Iterable[str]) -> None:
+    unknown = [value for value in values if value not in CHOICES[argument]]
+    if unknown:
+        raise UsageError(f"{argument} was {unknown[0]!r}; an example session has {', '.join(CHOICES[argument])}.")
+
+
+def _check_range(argument: str, value: int, most: int | None = None) -> None:
+    if value < 1 or (most is not None and value > most):
+        raise UsageError(f"{argument} was {value}; it must be at least 1{f' and at most {most}' if most else ''}.")
+
+
+def _check_vacant(session_path: Path) -> None:
+    if session_path.is_dir() and any(session_path.iterdir()):
+        raise OutputExistsError(
+            f"The session folder {session_path} exists and is not empty. "
+            "Remove it, or make the example session somewhere else."
+        )
