@@ -156,7 +156,7 @@ def demo(output: Path) -> None:
     session_path = make_example_session(output)
     alyx_path = output / "alyx_record.json"
     AlyxRecord.from_rest(**example_alyx_answers(session_path)).write_json(alyx_path)
-    _print_coverage(session_path, inspect_session(ALFSession(session_path)))
+    _print_counts(inspect_session(ALFSession(session_path)))
     document = make_document(session_path, alyx=alyx_path)
     document.write_json(output / "session.json")
     summary = convert_document(document, output, overwrite=True, progress_bar_class=tqdm)
@@ -208,10 +208,13 @@ def _print_coverage(session: Path, rows: list[DatasetCoverage]) -> None:
         style = _STATUS_STYLES[row.status]
         by = ", ".join(row.interfaces) or row.reason
         table.add_row(escape(row.relative_path), format_size(row.size), f"[{style}]{row.status}[/]", escape(by))
-    console = _console()
-    console.print(table)
+    _console().print(table)
+    _print_counts(rows)
+
+
+def _print_counts(rows: list[DatasetCoverage]) -> None:
     counts = ", ".join(f"{sum(row.status == status for row in rows)} {status}" for status in _STATUS_STYLES)
-    console.print(f"{len(rows)} files: {counts}.")
+    click.echo(f"{len(rows)} files: {counts}.")
 
 
 def _print_summary(summary: ConversionSummary) -> None:

@@ -237,8 +237,7 @@ def _summarise(converter: IBLConverter) -> list[InterfaceSummary]:
     summaries = []
     for name, interface in converter.data_interface_objects.items():
         datasets = {dataset.path: dataset.size for found in interface.sources.values() for dataset in found}
-        notes = list(getattr(interface, "notes", ()))
-        summaries.append(InterfaceSummary(name, len(datasets), sum(datasets.values()), notes))
+        summaries.append(InterfaceSummary(name, len(datasets), sum(datasets.values()), list(interface.notes)))
     return summaries
 
 

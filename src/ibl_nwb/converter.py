@@ -343,7 +343,7 @@ def find_source_data(
             name = interface.get_instance_name(session, instance)
             source = {"session_path": str(session.path), **instance}
             available[name] = (family, source if session.revision is None else source | {"revision": session.revision})
-        for name, missing in interface.get_incomplete_instances(session).items():
+        for name, (_, missing) in interface.get_incomplete_instances(session).items():
             incomplete[name] = (family, missing)
     known = {*families, *available, *incomplete}
     included, excluded = set(include or ()), set(exclude or ())

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from .interfaces import interface_list
+from .interfaces.base import ALFInterface
 from .session import ALFSession, Dataset
 
 Status = Literal["converted", "support", "not converted"]
@@ -70,6 +71,8 @@ def inspect_session(session: ALFSession) -> list[DatasetCoverage]:
 def _find_readers(session: ALFSession) -> dict[str, dict[str, bool]]:
     """Instances that read each file, by relative path, and whether they only use it as support."""
     readers: dict[str, dict[str, bool]] = {}
+    for dataset in session.task_settings_datasets()[:1]:
+        readers[dataset.relative_path] = {"session metadata": True}
     for interface in interface_list:
         support = {declared.key: declared.support for declared in interface.datasets}
         for instance in interface.get_instances(session):
@@ -91,25 +94,26 @@ def _cover(session: ALFSession, dataset: Dataset, uses: dict[str, bool]) -> Data
 
 def _reasons(session: ALFSession, dataset: Dataset) -> Iterator[str]:
     """Why no interface reads a dataset, the most telling reason first."""
-    chosen = session.find(dataset.name, collections=dataset.collection)
-    if chosen and chosen[0].revision != dataset.revision:
-        yield f"another revision is used: {chosen[0].revision or 'the file without a revision'}"
-    if chosen and chosen[0].path != dataset.path:
-        yield f"another copy is used: {chosen[0].relative_path}"
+    for other in session.find(dataset.name, collections=dataset.collection):
+        if other.revision != dataset.revision:
+            yield f"another revision is used: {other.revision or 'the file without a revision'}"
+        elif other.path != dataset.path:
+            yield f"another copy is used: {other.relative_path}"
     for interface in interface_list:
-        for name, missing in interface.get_incomplete_instances(session).items():
-            if any(_is_of_family(session, dataset, interface)):
-                yield f"{name} lacks {', '.join(missing)}"
-        if any(_is_of_family(session, dataset, interface)):
-            yield f"{interface.family} uses others of its kind (another collection, revision or tracker)"
+        yield from _reasons_of_family(session, dataset, interface)
     yield "no interface reads this kind of dataset yet"
 
 
-def _is_of_family(session: ALFSession, dataset: Dataset, interface: Any) -> Iterator[bool]:
-    """Whether a dataset fits a declaration of an interface, for each instance that the interface could have."""
-    from fnmatch import fnmatchcase
-
-    for instance in interface._candidates(session):
+def _reasons_of_family(session: ALFSession, dataset: Dataset, interface: type[ALFInterface]) -> Iterator[str]:
+    """Why an interface that knows this kind of dataset does not read it."""
+    for instance in interface.get_instances(session):
+        selected = interface.select_datasets(session, instance)
         for declared in interface.datasets:
-            for name in declared.names:
-                yield fnmatchcase(dataset.name, name.format_map(instance))
+            if declared.fits(dataset, instance) and selected[declared.key]:
+                used = ", ".join(other.relative_path for other in selected[declared.key])
+                yield f"{interface.get_instance_name(session, instance)} uses {used} instead"
+            elif declared.fits(dataset, instance):
+                yield f"of another revision than what {interface.get_instance_name(session, instance)} uses"
+    for name, (instance, missing) in interface.get_incomplete_instances(session).items():
+        if any(declared.fits(dataset, instance) for declared in interface.datasets):
+            yield f"{name} lacks {', '.join(missing)}"

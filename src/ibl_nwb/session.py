@@ -234,6 +234,10 @@ class ALFSession:
         check_equal_lengths(object, {sources[name].relative_path + f" [{name}]": len(values[name]) for name in values})
         return {name: values[name] for name in sorted(values)}
 
+    def task_settings_datasets(self) -> list[Dataset]:
+        """Files with the rig's settings of each task, the first task's first."""
+        return self.find("taskSettings.raw.json", collections=("raw_behavior_data", "raw_task_data_*"))
+
     def task_settings(self) -> dict[str, Any] | None:
         """The rig's settings of the session's first task, or None when the folder has none.
 
@@ -242,7 +246,7 @@ class ALFSession:
         DatasetUnreadableError
             If the file is not JSON.
         """
-        found = self.find("taskSettings.raw.json", collections=("raw_behavior_data", "raw_task_data_*"))
+        found = self.task_settings_datasets()
         return load_json(found[0]) if found else None
 
     def task_start_time(self) -> datetime | None:

@@ -201,7 +201,15 @@ def _notes(placed: PlacedRecord) -> str | None:
 
 
 def _surgery(placed: PlacedRecord) -> str:
-    return "\n".join(filter(None, (_surgery_line(surgery) for surgery in placed.record.surgeries)))
+    known_then = [surgery for surgery in placed.record.surgeries if not _is_after(surgery.start_time, placed)]
+    return "\n".join(filter(None, (_surgery_line(surgery) for surgery in known_then)))
+
+
+def _is_after(written: str | None, placed: PlacedRecord) -> bool:
+    """Whether something happened on a later day than the session: a later fetch must not change the file."""
+    if written is None or placed.start_time is None:
+        return False
+    return datetime.fromisoformat(written).date() > placed.start_time.date()
 
 
 def _surgery_line(surgery: Surgery) -> str:
@@ -378,7 +386,7 @@ NWB_FIELD_RULES: tuple[FieldRule, ...] = (
             "surgery.narrative",
         ),
         _surgery,
-        "One line for each surgery of the subject, oldest first.",
+        "One line for each surgery of the subject up to the day of the session, oldest first.",
     ),
     FieldRule("Subject.subject_id", ("subject.nickname", "session.subject"), _subject_id, "The nickname."),
     FieldRule("Subject.sex", ("subject.sex",), _sex, "M, F or U (not known), as Alyx says."),

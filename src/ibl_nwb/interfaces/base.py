@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -56,6 +57,12 @@ class ALFDataset:
     required: bool = False
     support: bool = False
 
+    def fits(self, dataset: Dataset, instance: dict[str, str]) -> bool:
+        """Whether a file is one that this declaration of an instance speaks of, in whatever revision."""
+        return any(fnmatchcase(dataset.name, name.format_map(instance)) for name in self.names) and any(
+            fnmatchcase(dataset.collection, collection.format_map(instance)) for collection in self.collections
+        )
+
 
 class ALFInterface:
     """Mixin that makes a NeuroConv interface from a declaration of ALF datasets.
@@ -78,6 +85,8 @@ class ALFInterface:
     session: ALFSession
     instance: dict[str, str]
     sources: dict[str, list[Dataset]]
+    #: Sentences about the data that a user should know; a conversion shows them in its summary.
+    notes: list[str]
     label: str
     metadata_key: str
 
@@ -103,10 +112,10 @@ class ALFInterface:
         return bool(cls.get_instances(session))
 
     @classmethod
-    def get_incomplete_instances(cls, session: ALFSession) -> dict[str, tuple[str, ...]]:
-        """Label of each instance of which some required datasets are there and others are not, with those missing."""
+    def get_incomplete_instances(cls, session: ALFSession) -> dict[str, tuple[dict[str, str], tuple[str, ...]]]:
+        """Instances of which some required datasets are there and others are not: name, handles, what is missing."""
         return {
-            cls.family + cls._label(session, instance): missing
+            cls.get_instance_name(session, instance): (instance, missing)
             for instance in cls._candidates(session)
             if (missing := cls.get_missing_datasets(session, instance))
         }
@@ -162,6 +171,7 @@ class ALFInterface:
         self.session = ALFSession(session_path, revision=revision)
         self.instance = self._choose_instance(given)
         self.sources = self.select_datasets(self.session, self.instance)
+        self.notes = []
         self.label = self._label(self.session, self.instance)
         self.metadata_key = snake_case(self.family + self.label)
 
