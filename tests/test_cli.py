@@ -170,7 +170,7 @@ class TestBadInput:
         damage(broken_session)
         result = convert(broken_session, tmp_path / "out" / "a.nwb")
         assert result.exit_code == 1
-        assert result.stderr.startswith("Error: ")
+        assert "Error: " in result.stderr
         assert "Traceback" not in result.output
         assert re.search(message, result.stderr)
         assert not list(tmp_path.glob("out/*"))
@@ -231,6 +231,10 @@ class TestBadInput:
             run("--debug", "inspect", tmp_path)
 
 
+def is_being_written(part):
+    return part.is_dir() or (part.exists() and part.stat().st_size > 0)
+
+
 @pytest.mark.parametrize("backend", ["hdf5", "zarr"])
 def test_killed_conversion_leaves_nothing_under_the_final_name(session_path, tmp_path, backend):
     name = "a.nwb" if backend == "hdf5" else "a.nwb.zarr"
@@ -239,7 +243,7 @@ def test_killed_conversion_leaves_nothing_under_the_final_name(session_path, tmp
         [*command, "--timezone", "UTC", "--backend", backend], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".*.part*")) and time.monotonic() < deadline:
+    while not any(map(is_being_written, tmp_path.glob(".*.part*"))) and time.monotonic() < deadline:
         time.sleep(0.002)
     process.kill()
     process.wait()

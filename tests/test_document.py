@@ -99,7 +99,9 @@ class TestDocument:
 class TestStartTime:
     def test_of_the_command_line_wins(self, session_path, record):
         given = {"NWBFile": {"session_start_time": "2000-01-01T00:00:00+00:00"}}
-        document = make_document(session_path, alyx=record, metadata=given, session_start_time="2023-05-18T10:00:00+02:00")
+        document = make_document(
+            session_path, alyx=record, metadata=given, session_start_time="2023-05-18T10:00:00+02:00"
+        )
         assert document.metadata["NWBFile"]["session_start_time"] == "2023-05-18T10:00:00+02:00"
 
     def test_without_offset_is_in_the_time_zone(self, session_path):
@@ -130,7 +132,10 @@ class TestUserMetadata:
 
     def test_yaml_dates_are_text(self, session_path, tmp_path):
         (tmp_path / "m.yaml").write_text("Subject:\n  date_of_birth: 2023-01-02\n")
-        assert make_document(session_path, metadata=tmp_path / "m.yaml").metadata["Subject"]["date_of_birth"] == "2023-01-02"
+        assert (
+            make_document(session_path, metadata=tmp_path / "m.yaml").metadata["Subject"]["date_of_birth"]
+            == "2023-01-02"
+        )
 
     @pytest.mark.parametrize(("text", "message"), [("{", "neither JSON nor YAML"), ("[1]", "no blocks")])
     def test_malformed(self, session_path, tmp_path, text, message):
@@ -174,7 +179,11 @@ class TestConverting:
 
     def test_what_dandi_will_ask_for_does_not_stop_a_conversion(self, session_path, tmp_path):
         document = make_document(session_path, timezone="Europe/Lisbon")
-        assert convert_document(document, tmp_path).missing_for_dandi == ["Subject.species", "Subject.sex", "Subject.age"]
+        assert convert_document(document, tmp_path).missing_for_dandi == [
+            "Subject.species",
+            "Subject.sex",
+            "Subject.age",
+        ]
 
     def test_existing_output_is_found_before_any_work(self, document, tmp_path):
         (tmp_path / "a.nwb").touch()

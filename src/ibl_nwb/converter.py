@@ -405,19 +405,35 @@ def _unknown_name(name: str, known: Iterable[str], kind: str = "interface") -> s
 
 
 def _add_alyx_record(nwbfile: NWBFile, record: AlyxRecord) -> None:
-    """Keep the record losslessly as JSON text, one row per section, readable with any HDF5 or Zarr reader."""
+    """Keep the record losslessly: one row for each value, so that no reader needs this package or a JSON parser."""
     from hdmf.common import DynamicTable, VectorData
 
-    sections = {name: json.dumps(value, ensure_ascii=False) for name, value in record.model_dump(mode="json").items()}
+    values = dict(_json_values(record.model_dump(mode="json"), ""))
     table = DynamicTable(
         name="AlyxRecord",
         description=(
-            "What the Alyx database said about this session, as JSON text: one row for each section of the record. "
-            "Values that change from day to day, such as the subject's age today, are left out."
+            "What the Alyx database said about this session, one row for each value. Values that change from day to day, "
+            "such as the subject's age today, are left out."
         ),
         columns=[
-            VectorData(name="section", description="Part of the record.", data=list(sections)),
-            VectorData(name="json", description="The part, as JSON.", data=list(sections.values())),
+            VectorData(
+                name="field",
+                description="Where the value is in the record, as a JSON Pointer (RFC 6901), e.g. /subject/nickname.",
+                data=list(values),
+            ),
+            VectorData(name="value", description="The value, as JSON.", data=list(values.values())),
         ],
     )
     nwbfile.add_analysis(table)
+
+
+def _json_values(content: Any, pointer: str) -> Iterator[tuple[str, str]]:
+    """JSON Pointer and JSON text of every value that is not itself a filled object or list."""
+    if isinstance(content, dict) and content:
+        for key, value in content.items():
+            yield from _json_values(value, f"{pointer}/{str(key).replace('~', '~0').replace('/', '~1')}")
+    elif isinstance(content, list) and content:
+        for index, value in enumerate(content):
+            yield from _json_values(value, f"{pointer}/{index}")
+    else:
+        yield pointer, json.dumps(content, ensure_ascii=False)

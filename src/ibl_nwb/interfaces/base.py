@@ -104,7 +104,7 @@ class ALFInterface:
         list of dict
             One dict of handles (constructor arguments) per instance, the main one first.
         """
-        return [i for i in cls._candidates(session) if not cls.get_missing_datasets(session, i)]
+        return cls._complete_candidates(session)
 
     @classmethod
     def is_available(cls, session: ALFSession) -> bool:
@@ -177,7 +177,7 @@ class ALFInterface:
 
     def _choose_instance(self, given: dict[str, str | None]) -> dict[str, str]:
         wanted = {name: value for name, value in given.items() if value is not None}
-        instances = self.get_instances(self.session)
+        instances = self._complete_candidates(self.session)
         for instance in instances:
             if wanted.items() <= instance.items():
                 return instance
@@ -199,6 +199,11 @@ class ALFInterface:
         )
 
     @classmethod
+    def _complete_candidates(cls, session: ALFSession) -> list[dict[str, str]]:
+        """Instances that can be opened, those included that :meth:`get_instances` of a subclass leaves out."""
+        return [i for i in cls._candidates(session) if not cls.get_missing_datasets(session, i)]
+
+    @classmethod
     def _candidates(cls, session: ALFSession) -> list[dict[str, str]]:
         """Instances of which the session holds at least one required dataset, the preferred collections first."""
         found: dict[tuple[int, tuple[str, ...]], dict[str, str]] = {}
@@ -215,7 +220,7 @@ class ALFInterface:
 
     @classmethod
     def _common_revision(cls, session: ALFSession, instance: dict[str, str]) -> str | None:
-        """The newest revision (not after the session's) that holds all required datasets of the instance."""
+        """The newest revision (not after the session's) that holds all required datasets of the instance, else any."""
         required = [declared for declared in cls.datasets if declared.required]
         revisions = {
             dataset.revision
@@ -226,7 +231,9 @@ class ALFInterface:
         for revision in sorted(revisions, reverse=True):
             if all(_find(session, declared, instance, revision) for declared in required):
                 return revision
-        return None
+        # None would mean that any revision will do, that is a mixture.
+        incomplete = (r for r in revisions if any(_find(session, declared, instance, r) for declared in required))
+        return max(incomplete, default=None)
 
     @classmethod
     def _label(cls, session: ALFSession, instance: dict[str, str]) -> str:

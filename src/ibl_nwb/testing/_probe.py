@@ -67,7 +67,7 @@ def probe_track(probe_index: int) -> Track:
         x=side * (2240.0 + 50.0 * (probe_index // 2)),
         y=-2010.0 - 35.0 * probe_index,
         z=-210.0,
-        depth=4000.0,
+        depth=4150.0,
         theta=15.0,
         phi=180.0 if side < 0 else 0.0,
         roll=0.0,
