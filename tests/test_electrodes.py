@@ -121,7 +121,7 @@ class TestSites:
         write_channels(
             session_path / "alf/probe00/pykilosort",
             [3, 1],
-            localCoordinates=np.zeros((2, 2)),
+            localCoordinates=np.array([[11.5, 41.5], [11.25, 21.25]]),
             mlapdv=np.array([[30, 31, 32], [10, 11, 12]], dtype=np.int32),
             brainLocationIds_ccf_2017=np.array([128, 0]),
             labels=np.array([2, 1], dtype=np.int8),
@@ -134,8 +134,8 @@ class TestSites:
         for values in (sites.ml, sites.ap, sites.dv, sites.x, sites.y, sites.z, sites.allen_id, sites.channel_label):
             assert np.isnan(values[others]).all()
         assert set(sites.location[others]) == set(sites.beryl[others]) == set(sites.cosmos[others]) == {"unknown"}
-        # The grid is the probe's, not the sorter's.
-        assert_array_equal(sites.rel_y[:4], [20, 20, 40, 40])
+        # Positions are ALF's where it has them, and those of the probe's grid elsewhere.
+        assert_array_equal(sites.rel_y[:4], [20, 21.25, 40, 41.5])
 
     def test_do_not_take_electrode_sites_of_another_number(self, session_path):
         for path in session_path.glob("alf/probe00/electrodeSites.*"):
