@@ -35,9 +35,7 @@ def check_wheel(file, alf, unit="radians"):
         intervals = np.load(newest(alf, "*wheelMoves.intervals.npy"))
         equal(wheel["WheelMovementIntervals/start_time"], intervals[:, 0])
         equal(wheel["WheelMovementIntervals/stop_time"], intervals[:, 1])
-        equal(
-            wheel["WheelMovementIntervals/peak_amplitude"], np.load(newest(alf, "*wheelMoves.peakAmplitude.npy"))
-        )
+        equal(wheel["WheelMovementIntervals/peak_amplitude"], np.load(newest(alf, "*wheelMoves.peakAmplitude.npy")))
 
 
 def check_trials(file, alf, columns):
@@ -66,8 +64,9 @@ def check_pose(file, alf, camera, tracker="lightningPose"):
     table = pd.read_parquet(newest(alf, f"*{camera}Camera.{tracker}.pqt"))
     times = np.load(newest(alf, f"*{camera}Camera.times.npy"))[-len(table) :]
     points = [name.removesuffix("_x") for name in table if name.endswith("_x")]
-    assert len(points) == sum(key != "Skeleton" and isinstance(container[key], h5py.Group) and "data" in container[key]
-                              for key in container)
+    assert len(points) == sum(
+        key != "Skeleton" and isinstance(container[key], h5py.Group) and "data" in container[key] for key in container
+    )
     for point in points:
         series = container["".join(part.capitalize() for part in point.split("_"))]
         equal(series["data"], table[[f"{point}_x", f"{point}_y"]].to_numpy(), point)
@@ -76,7 +75,9 @@ def check_pose(file, alf, camera, tracker="lightningPose"):
             equal(series["timestamps"], times, point)
         else:
             start = series["starting_time"]
-            np.testing.assert_allclose(start[()] + np.arange(len(times)) / start.attrs["rate"], times, rtol=0, atol=1e-6)
+            np.testing.assert_allclose(
+                start[()] + np.arange(len(times)) / start.attrs["rate"], times, rtol=0, atol=1e-6
+            )
     rest = [c for c in table if c not in {f"{p}_{part}" for p in points for part in ("x", "y", "likelihood")}]
     for column in rest:
         equal(file[f"processing/behavior/PoseEnsemble{camera.capitalize()}Camera"][column], table[column], column)

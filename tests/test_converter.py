@@ -295,6 +295,40 @@ class TestWriting:
         assert len(expected) > 500
         assert dict(zip(fields, values, strict=True)) == expected
 
+    def test_insertions_and_trajectories_are_tables(self, session_path, record, tmp_path):
+        IBLConverter.from_session(session_path, alyx=record, include=["SortedSpikes"]).run_conversion(
+            tmp_path / "a.nwb"
+        )
+        answers = example_alyx_answers(session_path)
+        nwbfile = read_nwb(tmp_path / "a.nwb")
+        insertions = nwbfile.analysis["ProbeInsertions"].to_dataframe().set_index("probe_name")
+        assert {p["name"]: (p["id"], p["serial"]) for p in answers["insertions"]} == {
+            name: (row["pid"], row["serial_number"]) for name, row in insertions.iterrows()
+        }
+        trajectories = nwbfile.analysis["ProbeTrajectories"].to_dataframe().set_index(["probe_name", "provenance"])
+        assert len(trajectories) == len(answers["trajectories"])
+        for expected in answers["trajectories"]:
+            row = trajectories.loc[(expected["probe_name"], expected["provenance"])]
+            written = [row[name] for name in ("entry_ml", "entry_ap", "entry_dv", "depth", "theta", "phi", "roll")]
+            assert written == [expected[name] for name in ("x", "y", "z", "depth", "theta", "phi", "roll")]
+        serials = {p["name"]: p["serial"] for p in answers["insertions"]}
+        for name, group in nwbfile.electrode_groups.items():
+            assert group.device.serial_number == serials[name]
+        nwbfile.read_io.close()
+
+    def test_record_with_nulls_everywhere(self, session_path, tmp_path):
+        answers = example_alyx_answers(session_path)
+        for trajectory in answers["trajectories"]:
+            trajectory.update(x=None, theta=None, coordinate_system=None, json=None)
+        for insertion in answers["insertions"]:
+            insertion.update(model=None, serial="", json=None)
+        record = AlyxRecord.from_rest(**answers)
+        IBLConverter.from_session(session_path, alyx=record, include=["Wheel"]).run_conversion(tmp_path / "a.nwb")
+        nwbfile = read_nwb(tmp_path / "a.nwb")
+        assert np.isnan(nwbfile.analysis["ProbeTrajectories"]["entry_ml"][:]).all()
+        assert set(nwbfile.analysis["ProbeInsertions"]["serial_number"][:]) == {""}
+        nwbfile.read_io.close()
+
     def test_two_conversions_have_the_same_content(self, behaviour_path, tmp_path):
         def content(path):
             values = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from neuroconv.utils import DeepDict, dict_deep_update, unroot_schema
 from pynwb import NWBFile
 
 from .alyx import AlyxRecord
+from .alyx_tables import add_alyx_tables
 from .errors import DatasetMissingError, DocumentError, MetadataIncompleteError, UsageError
 from .folder_facts import read_folder_facts
 from .interfaces import interface_list
@@ -144,6 +144,7 @@ class IBLConverter(NWBConverter):
             metadata = _merge(metadata, read_folder_facts(self.session, timezone=self.timezone))
         if self.alyx is not None:
             metadata = _merge(metadata, self.alyx.to_nwb_metadata(timezone=self.timezone))
+            metadata = _merge(metadata, _probe_serials(self.alyx, metadata.get("Devices", {})))
         return metadata
 
     def merge_metadata(self, user_metadata: dict | None) -> DeepDict:
@@ -207,7 +208,7 @@ class IBLConverter(NWBConverter):
             with self._progress_bar(name, interface, options) as options_with_bar:
                 interface.add_to_nwbfile(nwbfile, metadata=metadata, **options_with_bar)
         if self.alyx is not None:
-            _add_alyx_record(nwbfile, self.alyx)
+            add_alyx_tables(nwbfile, self.alyx)
 
     @contextmanager
     def _progress_bar(self, name: str, interface: BaseDataInterface, options: dict) -> Iterator[dict]:
@@ -386,6 +387,12 @@ def _merge(lower: dict, higher: dict) -> DeepDict:
     return DeepDict(dict_deep_update(lower, higher, append_list=False, remove_repeats=False))
 
 
+def _probe_serials(record: AlyxRecord, devices: dict[str, Any]) -> dict[str, Any]:
+    """Serial numbers that Alyx knows of the probes that are among the devices."""
+    serials = {f"neuropixels_{insertion.name}": insertion.serial for insertion in record.insertions if insertion.serial}
+    return {"Devices": {key: {"serial_number": serial} for key, serial in serials.items() if key in devices}}
+
+
 def _compare_keys(content: Any, defaults: Any, schema: dict[str, Any], place: str) -> Iterator[str]:
     if not isinstance(content, dict):
         return
@@ -402,38 +409,3 @@ def _unknown_name(name: str, known: Iterable[str], kind: str = "interface") -> s
     close = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean '{close[0]}'?" if close else ""
     return f"There is no {kind} '{name}'.{hint} Known: {', '.join(sorted(known))}."
-
-
-def _add_alyx_record(nwbfile: NWBFile, record: AlyxRecord) -> None:
-    """Keep the record losslessly: one row for each value, so that no reader needs this package or a JSON parser."""
-    from hdmf.common import DynamicTable, VectorData
-
-    values = dict(_json_values(record.model_dump(mode="json"), ""))
-    table = DynamicTable(
-        name="AlyxRecord",
-        description=(
-            "What the Alyx database said about this session, one row for each value. Values that change from day to day, "
-            "such as the subject's age today, are left out."
-        ),
-        columns=[
-            VectorData(
-                name="field",
-                description="Where the value is in the record, as a JSON Pointer (RFC 6901), e.g. /subject/nickname.",
-                data=list(values),
-            ),
-            VectorData(name="value", description="The value, as JSON.", data=list(values.values())),
-        ],
-    )
-    nwbfile.add_analysis(table)
-
-
-def _json_values(content: Any, pointer: str) -> Iterator[tuple[str, str]]:
-    """JSON Pointer and JSON text of every value that is not itself a filled object or list."""
-    if isinstance(content, dict) and content:
-        for key, value in content.items():
-            yield from _json_values(value, f"{pointer}/{str(key).replace('~', '~0').replace('/', '~1')}")
-    elif isinstance(content, list) and content:
-        for index, value in enumerate(content):
-            yield from _json_values(value, f"{pointer}/{index}")
-    else:
-        yield pointer, json.dumps(content, ensure_ascii=False)
