@@ -80,6 +80,17 @@ class TestInspect:
         rows = {r["relative_path"]: r for r in json.loads(run("inspect", broken_session, "--json").stdout)}
         assert "Wheel lacks wheel.timestamps.npy" in rows["alf/#2025-03-03#/_ibl_wheel.position.npy"]["reason"]
 
+    def test_support_without_what_it_supports(self, broken_session):
+        np.save(broken_session / "alf/_ibl_leftCamera.times.npy", np.arange(3.0))
+        rows = {r["relative_path"]: r for r in json.loads(run("inspect", broken_session, "--json").stdout)}
+        reason = rows["alf/_ibl_leftCamera.times.npy"]["reason"]
+        assert reason.startswith("Pose reads it only beside *Camera.lightningPose.pqt or")
+
+    def test_settings_of_the_task_are_session_metadata(self, session_path):
+        rows = {r["relative_path"]: r for r in json.loads(run("inspect", session_path, "--json").stdout)}
+        settings = rows["raw_behavior_data/_iblrig_taskSettings.raw.json"]
+        assert (settings["status"], settings["interfaces"]) == ("support", ["session metadata"])
+
     def test_table(self, session_path):
         output = run("inspect", session_path).stdout
         assert "alf/licks.times.npy" in output

@@ -117,3 +117,6 @@ def _reasons_of_family(session: ALFSession, dataset: Dataset, interface: type[AL
     for name, (instance, missing) in interface.get_incomplete_instances(session).items():
         if any(declared.fits(dataset, instance) for declared in interface.datasets):
             yield f"{name} lacks {', '.join(missing)}"
+    companions = interface.get_companions(dataset)
+    if companions:
+        yield f"{interface.family} reads it only beside {', '.join(companions)}"

@@ -131,6 +131,16 @@ class ALFInterface:
         )
 
     @classmethod
+    def get_companions(cls, dataset: Dataset) -> tuple[str, ...]:
+        """Names of the required datasets without which the interface does not read a file that it knows, else none."""
+        for declared in cls.datasets:
+            collections = cls.collections if "{collection}" in declared.collections else declared.collections
+            if _fits_any(dataset.name, declared.names) and _fits_any(dataset.collection, collections):
+                required = (" or ".join(d.names) for d in cls.datasets if d.required and not d.support)
+                return tuple(re.sub(r"\{\w+\}", "*", names) for names in required)
+        return ()
+
+    @classmethod
     def select_datasets(cls, session: ALFSession, instance: dict[str, str]) -> dict[str, list[Dataset]]:
         """The files that one instance reads.
 
@@ -363,6 +373,10 @@ def _find(
         if found:
             return found
     return []
+
+
+def _fits_any(text: str, templates: tuple[str, ...]) -> bool:
+    return any(re.fullmatch(_regex(template), text) for template in templates)
 
 
 def _match_handles(
