@@ -1,7 +1,7 @@
 """Two interfaces of ``ibl_nwb`` beside two of NeuroConv itself, in an ``NWBConverter`` and in a ``ConverterPipe``.
 
-The foreign ones here are a table of intervals in a CSV file and the pose of another camera in a DeepLabCut CSV file; put
-your own in their place.
+The foreign ones here are a table of intervals in a CSV file and the pose of another camera in a DeepLabCut CSV file;
+put your own in their place.
 
     python conversion_scripts/combine_with_neuroconv.py SESSION INTERVALS.csv POSE.csv OUTPUT_FOLDER
 """

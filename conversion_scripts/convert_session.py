@@ -1,6 +1,6 @@
 """Convert one session folder to an NWB file: change the lines below, or call ``session_to_nwb`` from your own script.
 
-    python conversion_scripts/convert_session.py SESSION OUTPUT_FOLDER --timezone Europe/Lisbon
+python conversion_scripts/convert_session.py SESSION OUTPUT_FOLDER --timezone Europe/Lisbon
 """
 
 import argparse
@@ -19,7 +19,7 @@ def session_to_nwb(
     timezone: str | None = None,
     stub_test: bool = False,
 ) -> Path:
-    """Convert everything a session folder holds, and keep the document that fixes the conversion beside the NWB file."""
+    """Convert everything a session folder holds, and keep the document that fixes the conversion."""
     document = make_document(
         session_path,
         alyx=alyx,
@@ -27,9 +27,7 @@ def session_to_nwb(
         metadata={"NWBFile": {"keywords": ["International Brain Laboratory", "decision making"]}},
     )
     document.conversion_options = {"Wheel": {"write_velocity": True}} if "Wheel" in document.source_data else {}
-    summary = convert_document(
-        document, output_folder, stub_test=stub_test, overwrite=True, progress_bar_class=tqdm
-    )
+    summary = convert_document(document, output_folder, stub_test=stub_test, overwrite=True, progress_bar_class=tqdm)
     document.write_json(summary.nwbfile_path.with_suffix(".json"))
     return summary.nwbfile_path
 

@@ -18,9 +18,9 @@ def describe_datasets() -> str:
     lines = [
         "# ALF datasets that are read",
         "",
-        "Made by `python docs/make_tables.py` from the declarations in `ibl_nwb/interfaces`. Names are without namespace; of",
-        "several in one row the first that a session has is read. *Support* datasets help to interpret others and are not",
-        "stored themselves.",
+        "Made by `python docs/make_tables.py` from the declarations in `ibl_nwb/interfaces`. Names are without",
+        "namespace; of several in one row the first that a session has is read. *Support* datasets help to interpret",
+        "others and are not stored themselves.",
         "",
     ]
     for interface in interface_list:
@@ -44,8 +44,8 @@ def describe_alyx_fields() -> str:
     lines = [
         "# Alyx fields and where they go",
         "",
-        "Made by `python docs/make_tables.py` from the mapping in `ibl_nwb/alyx`. The whole record, but for what changes from day",
-        "to day, is also kept value by value in `analysis/AlyxRecord` of the NWB file.",
+        "Made by `python docs/make_tables.py` from the mapping in `ibl_nwb/alyx`. The whole record, but for what",
+        "changes from day to day, is also kept value by value in `analysis/AlyxRecord` of the NWB file.",
         "",
         "## From NWB's side",
         "",

@@ -1,4 +1,4 @@
-"""Whole sessions through the calls behind the command line, each value against the ALF files, and the file's validity."""
+"""Whole sessions through the calls behind the command line: each value against the ALF files, and the validity."""
 
 from importlib.metadata import version
 
@@ -54,7 +54,7 @@ def check_families(path, session_path, names):
 def check_valid(path, *, histology=True):
     """No error of pynwb's validator; no CRITICAL and no BEST_PRACTICE_VIOLATION of the Inspector as DANDI sets it.
 
-    Without histology the location of an electrode is "unknown", for which the Inspector wants an Allen term all the same.
+    Without histology the location of an electrode is "unknown", for which the Inspector wants an Allen term as well.
     """
     ignored = [] if histology else ["check_electrodes_location_allen_ccf"]
     assert validate(path=path) == []

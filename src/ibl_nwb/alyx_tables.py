@@ -57,8 +57,8 @@ def _make_record_table(record: AlyxRecord) -> DynamicTable:
     return DynamicTable(
         name="AlyxRecord",
         description=(
-            "What the Alyx database said about this session, one row for each value. Values that change from day to day, "
-            "such as the subject's age today, are left out."
+            "What the Alyx database said about this session, one row for each value. Values that change from day to "
+            "day, such as the subject's age today, are left out."
         ),
         columns=[
             VectorData(name="field", description=pointer, data=list(values)),
@@ -79,16 +79,16 @@ def _make_insertion_table(record: AlyxRecord) -> DynamicTable:
 
 
 def _make_trajectory_table(record: AlyxRecord) -> DynamicTable:
-    name_of = {insertion.id: insertion.name for insertion in record.insertions}
+    name_of: dict[str | None, str | None] = {insertion.id: insertion.name for insertion in record.insertions}
     rows = record.trajectories
     texts = {
         "probe_name": (
             "ALF name of the probe.",
-            [row.probe_name or name_of.get(row.probe_insertion, "") for row in rows],
+            [row.probe_name or name_of.get(row.probe_insertion) or "" for row in rows],
         ),
         "provenance": (
-            "How the trajectory is known, from worst to best: Planned, Micro-manipulator, Histology track, Ephys aligned "
-            "histology track.",
+            "How the trajectory is known, from worst to best: Planned, Micro-manipulator, Histology track, Ephys "
+            "aligned histology track.",
             [row.provenance or "" for row in rows],
         ),
         "coordinate_system": (

@@ -30,8 +30,8 @@ _SITE_COLLECTIONS = (
     "alf/{probe_name}/kilosort*",
 )
 
-#: What the electrodes of a probe are made from, beside the SpikeGLX metadata: part of the declaration of every interface
-#: that adds them.
+#: What the electrodes of a probe are made from, beside the SpikeGLX metadata: part of the declaration of every
+#: interface that adds them.
 SITE_DATASETS = (
     ALFDataset(
         "site_coordinates", ("electrodeSites.localCoordinates.npy", "channels.localCoordinates.npy"), _SITE_COLLECTIONS

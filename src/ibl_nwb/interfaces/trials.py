@@ -68,7 +68,7 @@ class TrialsInterface(ALFInterface, BaseDataInterface):
         if "intervals" not in self._trials:
             raise DatasetInconsistentError(
                 f"'{self.sources['table'][0].path}' lacks the columns intervals_0 and intervals_1 (start and end "
-                f"of each trial); it has {', '.join(self._trials)}. Get the file again, or leave Trials out with --exclude."
+                f"of each trial); it has {', '.join(self._trials)}. Get the file again, or leave it out with --exclude."
             )
 
     def add_to_nwbfile(self, nwbfile: NWBFile, metadata: dict | None = None, *, stub_test: bool = False) -> None:
