@@ -164,6 +164,14 @@ def delete(name):
     return damage
 
 
+def edit(name, change):
+    def damage(session):
+        path = next(session.rglob(name))
+        path.write_text(change(path.read_text()))
+
+    return damage
+
+
 class TestBadInput:
     @pytest.mark.parametrize(
         ("damage", "message"),
@@ -185,6 +193,52 @@ class TestBadInput:
         assert "Traceback" not in result.output
         assert re.search(message, result.stderr)
         assert not list(tmp_path.glob("out/*"))
+
+    @pytest.mark.parametrize(
+        ("damage", "message"),
+        [
+            (edit("*.ap.ch", lambda text: text.replace('"chunk_bounds"', '"bounds"')), "ap.ch.*no chunk_bounds"),
+            (edit("*.ap.ch", lambda text: text[:100]), "ap.ch' cannot be read as JSON"),
+            (truncate("*.ap.cbin"), "ap.cbin.*truncated"),
+            (delete("*.ap.ch"), "RawEphysAPProbe00 cannot be converted.*ap.ch"),
+            (replace("*.timestamps.npy", np.array([[0, 0.0], [9, 2.0], [5, 3.0]])), "timestamps.npy.*do not rise"),
+            (replace("spikes.clusters.npy", np.zeros(3, dtype="uint16")), "spikes.clusters.npy: 3"),
+            (replace("clusters.depths.npy", np.zeros(3)), "clusters.*: 3"),
+            (replace("_ibl_leftCamera.times.npy", np.arange(3.0)), "3 times for the .* frames"),
+        ],
+    )
+    def test_damaged_ephys_and_pose(self, session_path, tmp_path, damage, message):
+        session = tmp_path / "EX_001/2023-05-18/001"
+        ignored = shutil.ignore_patterns("*probe01*", "#*#", "*wheel*", "*trials*", "*lf.*", "*rightCamera*", "*body*")
+        shutil.copytree(session_path, session, ignore=ignored)
+        damage(session)
+        result = convert(session, tmp_path / "out" / "a.nwb")
+        assert (result.exit_code, "Traceback" in result.output) == (1, False)
+        assert re.search(message, result.stderr), result.stderr
+        assert not list(tmp_path.glob("out/*"))
+
+    @pytest.mark.parametrize(
+        ("interface", "arguments", "message"),
+        [
+            ("SortedSpikesProbe07", {"probe_name": "probe07"}, "no probe_name 'probe07'.*probe00"),
+            ("PoseTopCamera", {"camera_name": "top"}, "no camera_name 'top'.*left"),
+            ("RawEphysXX", {"probe_name": "probe00", "band": "xx"}, "source_data.*band"),
+        ],
+    )
+    def test_unknown_probe_or_camera_in_a_document(self, session_path, tmp_path, interface, arguments, message):
+        run("metadata", session_path, "-o", tmp_path / "a.json", "--timezone", "UTC")
+        content = json.loads((tmp_path / "a.json").read_text())
+        content["source_data"][interface] = arguments
+        (tmp_path / "a.json").write_text(json.dumps(content))
+        result = run("convert", tmp_path / "a.json", "-o", tmp_path / "a.nwb")
+        assert result.exit_code in (1, 2)
+        assert re.search(message, result.stderr), result.stderr
+        assert not (tmp_path / "a.nwb").exists()
+
+    def test_output_folder_that_cannot_be_written_to(self, broken_session, tmp_path):
+        (tmp_path / "file").touch()
+        result = convert(broken_session, tmp_path / "file" / "a.nwb")
+        assert (result.exit_code, "Cannot write to the folder" in result.stderr) == (1, True)
 
     @pytest.mark.parametrize(
         ("arguments", "exit_code", "message"),
