@@ -219,6 +219,16 @@ class TestMetadata:
             converter.run_conversion(tmp_path / "a.nwb", metadata=converter.merge_metadata(given))
         assert list(tmp_path.iterdir()) == []
 
+    @pytest.mark.parametrize(
+        "left_out", [["RawEphys"], ["SortedSpikesProbe01", "RawEphysAPProbe01", "RawEphysLFProbe01"], ["Trials", "Pose"]]
+    )
+    def test_metadata_of_what_is_left_out_are_no_mistake(self, session_path, record, left_out):
+        everything = IBLConverter.from_session(session_path, alyx=record).get_metadata()
+        converter = IBLConverter.from_session(session_path, alyx=record, exclude=left_out)
+        converter.validate_metadata(converter.merge_metadata(everything))
+        with pytest.raises(DocumentError, match="misspelt"):
+            converter.validate_metadata(converter.merge_metadata({**everything, "misspelt": {}}))
+
     def test_own_device_may_be_added(self, session_path, record):
         converter = IBLConverter.from_session(session_path, alyx=record, include=["PoseLeftCamera"])
         converter.validate_metadata(converter.merge_metadata({"Devices": {"my_lens": {"name": "Lens"}}}))

@@ -160,7 +160,7 @@ class TestConverting:
         document.metadata["NWBFile"]["experimenter"] = ["Doe, Jane"]
         document.metadata["Wheel"]["wheel"]["WheelPosition"]["description"] = "Mine."
         document.conversion_options["Wheel"] = {"write_velocity": True}
-        del document.source_data["Trials"], document.metadata["Trials"]
+        del document.source_data["Trials"]
         nwbfile = read_nwb(convert_document(document, tmp_path).nwbfile_path)
         assert nwbfile.experimenter == ("Doe, Jane",)
         assert nwbfile.processing["wheel"]["WheelPosition"].description == "Mine."

@@ -1,4 +1,7 @@
-"""From a session folder or a conversion document to an NWB file: the one call behind the command line and scripts."""
+"""From whatever names a session to a conversion document, and from the document to an NWB file.
+
+The calls behind the command line and scripts.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,11 @@ from typing import Any, Literal
 from neuroconv.utils import dict_deep_update
 
 from .alyx import AlyxRecord
-from .converter import IBLConverter, without_blanks
+from .converter import IBLConverter
 from .document import ConversionDocument, blanks_for_dandi
 from .errors import DocumentError
 from .folder_facts import in_zone, parse_time
+from .metadata_keys import without_blanks
 from .writing import check_output
 
 Backend = Literal["hdf5", "zarr"]
@@ -62,6 +66,7 @@ class ConversionSummary:
 def make_document(
     source: str | Path,
     *,
+    one: Any | None = None,
     metadata: dict | str | Path | None = None,
     alyx: AlyxRecord | str | Path | None = None,
     include: Iterable[str] | None = None,
@@ -69,17 +74,22 @@ def make_document(
     revision: str | None = None,
     session_start_time: str | None = None,
     timezone: str | None = None,
+    progress_bar_class: Callable[..., Any] | None = None,
 ) -> ConversionDocument:
-    """Collect everything about a session into one document.
+    """Collect everything about a session into one document, downloading its files where they are not at hand.
 
     Parameters
     ----------
     source : path-like
-        The session folder.
+        The session folder; or its eid, or ``subject/date/number``, of which the files that the interfaces read are
+        downloaded or looked up in ONE's cache (see :func:`ibl_nwb.acquire.open_source`).
+    one : one.api.OneAlyx or one.api.One, optional
+        From :func:`ibl_nwb.acquire.connect`, or any other. Default: none for a folder, else ONE's default database.
     metadata : dict or path-like, optional
         The user's metadata, or the JSON or YAML file that holds them.
     alyx : AlyxRecord or path-like, optional
-        What Alyx says about the session, or the JSON file that holds it.
+        What Alyx says about the session, or the JSON file that holds it. Default: what the server says, or the record
+        that was kept when the session was downloaded or searched for.
     include, exclude : iterable of str, optional
         Interfaces to run only, or to leave out.
     revision : str, optional
@@ -88,13 +98,41 @@ def make_document(
         ISO 8601 time; wins over every other source of it. Without an offset it is in ``timezone``.
     timezone : str, optional
         IANA name of the zone of the rig's clock.
+    progress_bar_class : callable, optional
+        Makes the progress bar of a download: ``tqdm.tqdm`` or something with its arguments and methods.
     """
+    session_path, record = _open_source(source, one, include, exclude, revision, progress_bar_class)
+    alyx = record if alyx is None else alyx
     converter = IBLConverter.from_session(
-        source, alyx=alyx, include=include, exclude=exclude, revision=revision, timezone=timezone
+        session_path, alyx=alyx, include=include, exclude=exclude, revision=revision, timezone=timezone
     )
     zone = timezone or (converter.alyx.lab.timezone if converter.alyx and converter.alyx.lab else None)
     user_metadata = _with_start_time(read_metadata(metadata), session_start_time, zone)
     return ConversionDocument.from_converter(converter, metadata=user_metadata)
+
+
+def _open_source(
+    source: str | Path,
+    one: Any | None,
+    include: Iterable[str] | None,
+    exclude: Iterable[str] | None,
+    revision: str | None,
+    progress_bar_class: Callable[..., Any] | None,
+) -> tuple[Path, AlyxRecord | None]:
+    """Folder and record of a session; a path that is not there is left to the session's own error."""
+    path = Path(str(source)).expanduser()
+    if path.is_absolute() and not path.is_dir():
+        return path, None
+    from .acquire import open_source
+
+    return open_source(
+        str(source),
+        one=one,
+        interfaces=include or None,
+        exclude=exclude or None,
+        revision=revision,
+        progress_bar_class=progress_bar_class,
+    )
 
 
 def edit_document(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -22,11 +21,9 @@ from .errors import DatasetMissingError, DocumentError, MetadataIncompleteError,
 from .folder_facts import read_folder_facts
 from .interfaces import interface_list
 from .interfaces.base import ALFInterface
+from .metadata_keys import describe_unknown, drop_keys, find_unread_keys, without_blanks
 from .session import ALFSession
 from .writing import atomic_output
-
-#: Registries to which a user may add entries of their own, since other entries refer to them by key.
-_OPEN_REGISTRIES = ("Devices", "DeviceModels")
 
 #: Look of the progress bars, in tqdm's terms.
 _BAR_OPTIONS = {"bar_format": "{desc:<28} {bar:30} {percentage:3.0f}% {elapsed}"}
@@ -150,9 +147,10 @@ class IBLConverter(NWBConverter):
     def merge_metadata(self, user_metadata: dict | None) -> DeepDict:
         """The converter's metadata with a user's on top: dicts merge, lists and values are replaced.
 
-        A null in the user's metadata stands for a blank that was not filled in and changes nothing.
+        A null in the user's metadata stands for a blank that was not filled in and changes nothing, and so do entries
+        of interfaces that the session has but this converter leaves out.
         """
-        return _merge(self.get_metadata(), without_blanks(user_metadata or {}))
+        return _merge(self.get_metadata(), self._drop_left_out(without_blanks(user_metadata or {})))
 
     def validate_metadata(self, metadata: dict[str, dict], append_mode: bool = False) -> None:
         """Check metadata against the schema, and that IBL's blocks hold no key that nothing reads.
@@ -262,13 +260,14 @@ class IBLConverter(NWBConverter):
         with atomic_output(Path(nwbfile_path), overwrite=overwrite) as part_path:
             super().run_conversion(nwbfile_path=part_path, **arguments)
 
-    def _interface_class(self, name: str) -> type:
-        if name in self.data_interface_classes:
-            return self.data_interface_classes[name]
-        families = [f for f in self.data_interface_classes if re.fullmatch(f"{re.escape(f)}[A-Z].*", name)]
+    @classmethod
+    def _interface_class(cls, name: str) -> type:
+        if name in cls.data_interface_classes:
+            return cls.data_interface_classes[name]
+        families = [f for f in cls.data_interface_classes if re.fullmatch(f"{re.escape(f)}[A-Z].*", name)]
         if not families:
-            raise UsageError(_unknown_name(name, self.data_interface_classes))
-        return self.data_interface_classes[max(families, key=len)]
+            raise UsageError(describe_unknown(name, cls.data_interface_classes))
+        return cls.data_interface_classes[max(families, key=len)]
 
     def _check_start_time(self, metadata: dict) -> None:
         start_time = metadata.get("NWBFile", {}).get("session_start_time")
@@ -298,20 +297,28 @@ class IBLConverter(NWBConverter):
             )
 
     def _unread_keys(self, metadata: dict) -> Iterator[str]:
-        """Sentences about keys of IBL's blocks that no interface reads, and about blocks nobody knows."""
-        schema, defaults = self.get_metadata_schema(), self.get_metadata()
-        known_blocks = {*schema["properties"], *defaults}
+        """Sentences about keys of the metadata that no interface reads."""
         own_blocks = {
             block
             for interface in self.data_interface_objects.values()
             if isinstance(interface, ALFInterface)
             for block in interface._default_metadata()
         }
-        for block, content in metadata.items():
-            if block not in known_blocks:
-                yield f"Metadata: {_unknown_name(block, known_blocks, 'block')}"
-            elif block in own_blocks and block not in _OPEN_REGISTRIES:
-                yield from _compare_keys(content, defaults.get(block), schema["properties"].get(block, {}), block)
+        return find_unread_keys(metadata, self.get_metadata(), self.get_metadata_schema(), own_blocks)
+
+    def _drop_left_out(self, metadata: dict) -> dict:
+        """The metadata without what belongs to interfaces of the session that are left out, as edited documents have.
+
+        The interfaces that are left out are only opened if there is a key that those in use do not know.
+        """
+        if self.session is None or next(self._unread_keys(metadata), None) is None:
+            return metadata
+        left_out: dict[str, Any] = {}
+        for name, source in find_available(self.session)[0].items():
+            if name not in self.data_interface_objects:
+                interface = self._interface_class(name)(**source)
+                left_out = dict_deep_update(left_out, interface.get_metadata(), append_list=False, remove_repeats=False)
+        return drop_keys(metadata, self.get_metadata(), left_out)
 
 
 def find_source_data(
@@ -336,33 +343,25 @@ def find_source_data(
     UsageError, DatasetMissingError
         As in :meth:`IBLConverter.from_session`.
     """
-    families = {interface.family: interface for interface in interface_list}
-    available: dict[str, tuple[str, dict[str, Any]]] = {}
-    incomplete: dict[str, tuple[str, tuple[str, ...]]] = {}
-    for family, interface in families.items():
-        for instance in interface.get_instances(session):
-            name = interface.get_instance_name(session, instance)
-            source = {"session_path": str(session.path), **instance}
-            available[name] = (family, source if session.revision is None else source | {"revision": session.revision})
-        for name, (_, missing) in interface.get_incomplete_instances(session).items():
-            incomplete[name] = (family, missing)
-    known = {*families, *available, *incomplete}
+    available, incomplete, family_of = find_available(session)
+    known = {*family_of, *family_of.values(), *(interface.family for interface in interface_list)}
     included, excluded = set(include or ()), set(exclude or ())
     for name in sorted(included | excluded):
         if name not in known:
-            raise UsageError(_unknown_name(name, known))
+            raise UsageError(describe_unknown(name, known))
 
-    def is_wanted(name: str, family: str) -> bool:
-        return (not included or bool({name, family} & included)) and not {name, family} & excluded
+    def is_wanted(name: str) -> bool:
+        names = {name, family_of[name]}
+        return (not included or bool(names & included)) and not names & excluded
 
-    for name, (family, missing) in incomplete.items():
-        if is_wanted(name, family):
+    for name, missing in incomplete.items():
+        if is_wanted(name):
             raise DatasetMissingError(
                 f"{name} cannot be converted: '{session.path}' lacks {', '.join(missing)}. Add it, or leave it "
                 f"out with --exclude {name}."
             )
-    wanted = {name: source for name, (family, source) in available.items() if is_wanted(name, family)}
-    absent = included - {part for name in wanted for part in (name, available[name][0])}
+    wanted = {name: source for name, source in available.items() if is_wanted(name)}
+    absent = included - {part for name in wanted for part in (name, family_of[name])}
     if absent:
         listed = ", ".join(available) or "nothing"
         raise DatasetMissingError(
@@ -376,11 +375,34 @@ def find_source_data(
     return wanted
 
 
-def without_blanks(content: Any) -> Any:
-    """Copy of nested dicts without the keys whose value is None."""
-    if not isinstance(content, dict):
-        return content
-    return {key: without_blanks(value) for key, value in content.items() if value is not None}
+def find_available(
+    session: ALFSession,
+) -> tuple[dict[str, dict[str, Any]], dict[str, tuple[str, ...]], dict[str, str]]:
+    """What a session holds for the interfaces.
+
+    Returns
+    -------
+    available : dict of str to dict
+        Constructor arguments of every instance that is complete, by instance name.
+    incomplete : dict of str to tuple of str
+        Required datasets that the others lack.
+    family_of : dict of str to str
+        Family of every instance.
+    """
+    available: dict[str, dict[str, Any]] = {}
+    incomplete: dict[str, tuple[str, ...]] = {}
+    family_of: dict[str, str] = {}
+    given = {} if session.revision is None else {"revision": session.revision}
+    for interface in interface_list:
+        for instance in interface.get_instances(session):
+            name = interface.get_instance_name(session, instance)
+            available[name], family_of[name] = (
+                {"session_path": str(session.path), **instance, **given},
+                interface.family,
+            )
+        for name, (_, missing) in interface.get_incomplete_instances(session).items():
+            incomplete[name], family_of[name] = missing, interface.family
+    return available, incomplete, family_of
 
 
 def _merge(lower: dict, higher: dict) -> DeepDict:
@@ -391,21 +413,3 @@ def _probe_serials(record: AlyxRecord, devices: dict[str, Any]) -> dict[str, Any
     """Serial numbers that Alyx knows of the probes that are among the devices."""
     serials = {f"neuropixels_{insertion.name}": insertion.serial for insertion in record.insertions if insertion.serial}
     return {"Devices": {key: {"serial_number": serial} for key, serial in serials.items() if key in devices}}
-
-
-def _compare_keys(content: Any, defaults: Any, schema: dict[str, Any], place: str) -> Iterator[str]:
-    if not isinstance(content, dict):
-        return
-    known = {*(defaults if isinstance(defaults, dict) else ()), *schema.get("properties", {})}
-    for key, value in content.items():
-        if key not in known:
-            yield f"Metadata at {place}: {_unknown_name(key, known, 'key')}"
-            continue
-        default = defaults.get(key) if isinstance(defaults, dict) else None
-        yield from _compare_keys(value, default, schema.get("properties", {}).get(key, {}), f"{place}.{key}")
-
-
-def _unknown_name(name: str, known: Iterable[str], kind: str = "interface") -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f" Did you mean '{close[0]}'?" if close else ""
-    return f"There is no {kind} '{name}'.{hint} Known: {', '.join(sorted(known))}."
