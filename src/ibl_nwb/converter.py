@@ -302,7 +302,8 @@ class IBLConverter(NWBConverter):
             block
             for interface in self.data_interface_objects.values()
             if isinstance(interface, ALFInterface)
-            for block in interface._default_metadata()
+            for block in interface.get_metadata()
+            if block not in ("NWBFile", "Subject")  # closed by NeuroConv's own schema
         }
         return find_unread_keys(metadata, self.get_metadata(), self.get_metadata_schema(), own_blocks)
 
