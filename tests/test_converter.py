@@ -409,3 +409,12 @@ class TestWriting:
         assert len(nwbfile.trials) == 10
         assert "wheel" in nwbfile.processing
         nwbfile.read_io.close()
+
+    def test_append_keeps_the_alyx_record_of_the_file(self, session_path, record, tmp_path):
+        IBLConverter.from_session(session_path, alyx=record, include=["Trials"]).run_conversion(tmp_path / "a.nwb")
+        second = IBLConverter.from_session(session_path, alyx=record, include=["Wheel"])
+        second.run_conversion(tmp_path / "a.nwb", append_on_disk_nwbfile=True)
+        nwbfile = read_nwb(tmp_path / "a.nwb")
+        assert {"AlyxRecord", "ProbeTrajectories"} <= set(nwbfile.analysis)
+        assert "wheel" in nwbfile.processing
+        nwbfile.read_io.close()

@@ -98,6 +98,7 @@ class TestListing:
         write(folder, f"alf/probe00/spikes.times.{identifier}.npy")
         (dataset,) = ALFSession(folder).datasets
         assert (dataset.name, dataset.uuid) == ("spikes.times.npy", str(identifier))
+        assert dataset.alf_path == "alf/probe00/spikes.times.npy"
 
     def test_uuid_in_raw_ephys_name(self, tmp_path):
         identifier = uuid.uuid4()

@@ -42,8 +42,10 @@ def add_alyx_tables(nwbfile: NWBFile, record: AlyxRecord) -> None:
     record : AlyxRecord
         What Alyx says. ``AlyxRecord`` keeps all of it, one row for each value; ``ProbeInsertions`` and
         ``ProbeTrajectories`` repeat what most readers look for, and are there only if there are insertions and
-        trajectories.
+        trajectories. A file that has the record already, from an earlier conversion that it was appended to, keeps it.
     """
+    if "AlyxRecord" in nwbfile.analysis:
+        return
     nwbfile.add_analysis(_make_record_table(record))
     if record.insertions:
         nwbfile.add_analysis(_make_insertion_table(record))

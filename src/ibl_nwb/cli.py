@@ -15,6 +15,7 @@ from .errors import IBLNWBError, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from .acquire import SessionSummary
     from .conversion import ConversionSummary
     from .coverage import DatasetCoverage
 
@@ -23,8 +24,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 _STATUS_STYLES = {"converted": "green", "support": "cyan", "not converted": "yellow"}
 
-_session_options = [
-    click.option("--alyx", type=_FILE, help="JSON of the session's Alyx record."),
+_choice_options = [
     click.option("--include", multiple=True, metavar="NAME", help="Convert only this interface; can be repeated."),
     click.option("--exclude", multiple=True, metavar="NAME", help="Leave this interface out; can be repeated."),
     click.option(
@@ -34,10 +34,16 @@ _session_options = [
         "[default: the newest]",
     ),
 ]
+_session_options = [click.option("--alyx", type=_FILE, help="JSON of the session's Alyx record."), *_choice_options]
 _metadata_options = [
     click.option("--metadata", type=_FILE, help="JSON or YAML with your own metadata; they win over all others."),
     click.option("--session-start-time", metavar="T", help="When the session started, e.g. 2023-05-18T14:30:00."),
     click.option("--timezone", metavar="TZ", help="Time zone of the rig, e.g. Europe/Lisbon. [default: the lab's]"),
+]
+_one_options = [
+    click.option("--one-url", metavar="URL", help="Address of the Alyx database. [default: ALYX_URL, else ONE's]"),
+    click.option("--cache-dir", type=_PATH, help="Folder of downloaded sessions. [default: ONE's for the database]"),
+    click.option("--offline", is_flag=True, help="Use what is in the cache; send no request."),
 ]
 
 
@@ -70,14 +76,18 @@ class _Group(click.Group):
 def main(debug: bool) -> None:
     """Convert International Brain Laboratory sessions to NWB.
 
-    A SESSION is a folder such as lab/Subjects/subject/2023-05-18/001 that holds the session's ALF datasets.
+    A SESSION is a folder such as lab/Subjects/subject/2023-05-18/001 that holds the session's ALF datasets; or, to
+    have it downloaded, its eid in Alyx or subject/date/number.
 
     \b
     Try it:             ibl-nwb demo
+    Find it:            ibl-nwb search --subject KS014
     See what is there:  ibl-nwb inspect SESSION
     Convert it:         ibl-nwb convert SESSION -o FOLDER --timezone Europe/Lisbon
     Edit it before:     ibl-nwb metadata SESSION -o session.json
                         ibl-nwb convert session.json -o FOLDER
+
+    User name and password for Alyx are taken from ONE's own settings, or from ALYX_LOGIN and ALYX_PWD.
     """
     # A terminated conversion cleans up after itself as an interrupted one does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -99,10 +109,53 @@ def inspect(session: Path, as_json: bool, revision: str | None) -> None:
         _print_coverage(session, rows)
 
 
+@main.command(short_help="Find sessions in Alyx or in the cache.")
+@click.option("--subject", help="Nickname of the subject.")
+@click.option("--lab", help="Name of the lab.")
+@click.option("--date-range", nargs=2, metavar="FROM TO", help="First and last day, YYYY-MM-DD.")
+@click.option("--number", type=int, help="Number of the session on its day.")
+@click.option("--project", "projects", help="Part of a project's name.")
+@click.option("--task-protocol", help="Part of a task protocol's name.")
+@click.option("--dataset", "datasets", multiple=True, help="Dataset the session must have, e.g. spikes.times.npy.")
+@_with_options(_one_options)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def search(one_url: str | None, cache_dir: Path | None, offline: bool, as_json: bool, **terms: Any) -> None:
+    """Find sessions by any of the terms below; all that are given must fit."""
+    from .acquire import connect, find_sessions
+
+    wanted = {name: list(value) if isinstance(value, tuple) else value for name, value in terms.items() if value}
+    found = find_sessions(connect(base_url=one_url, cache_dir=cache_dir, offline=offline), **wanted)
+    if as_json:
+        click.echo(json.dumps([summary.to_dict() for summary in found], indent=2))
+    else:
+        _print_sessions(found)
+
+
+@main.command(short_help="Download what a conversion of a session reads.")
+@click.argument("session")
+@_with_options(_one_options)
+@_with_options(_choice_options)
+def download(session: str, include: tuple[str, ...], exclude: tuple[str, ...], **options: Any) -> None:
+    """Bring the files of SESSION that its conversion reads into ONE's cache, sizes and MD5 sums checked."""
+    from tqdm import tqdm
+
+    from .acquire import open_source
+
+    path, _ = open_source(
+        session,
+        one=_connect(options),
+        interfaces=include or None,
+        exclude=exclude or None,
+        revision=_revision(options["revision"]),
+        progress_bar_class=tqdm,
+    )
+    click.echo(f"Complete: {path}")
+
+
 @main.command(short_help="Collect a session's metadata into a JSON document to edit.")
 @click.argument("session", type=_PATH)
 @click.option("-o", "--output", type=_PATH, required=True, help="The JSON file to write.")
-@_with_options(_session_options + _metadata_options)
+@_with_options(_session_options + _metadata_options + _one_options)
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 def metadata(session: Path, output: Path, overwrite: bool, **options: Any) -> None:
     """Collect everything that decides the conversion of SESSION into one JSON document, to edit and convert."""
@@ -121,7 +174,7 @@ def metadata(session: Path, output: Path, overwrite: bool, **options: Any) -> No
 @main.command(short_help="Convert a session, or its JSON document, to NWB.")
 @click.argument("session_or_json", type=_PATH)
 @click.option("-o", "--output", type=_PATH, default=Path(), help="NWB file, or folder to write it to. [default: here]")
-@_with_options(_metadata_options + _session_options)
+@_with_options(_metadata_options + _session_options + _one_options)
 @click.option("--stub", is_flag=True, help="Write a small part of everything, to try the conversion.")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 @click.option("--backend", type=click.Choice(["hdf5", "zarr"]), default="hdf5", show_default=True, help="File format.")
@@ -171,8 +224,19 @@ def _make_document(source: Path, options: dict[str, Any]) -> Any:
     from .conversion import edit_document, make_document
     from .document import ConversionDocument
 
+    one = None
+    if not source.exists() and not source.is_absolute() and source.suffix != ".json":
+        from .acquire import parse_reference
+
+        parse_reference(str(source))  # refuses what names no session before anything is sent
+        click.echo(f"No folder '{source}' here: looking for that session in Alyx.", err=True)
+        one = _connect(options)
+    options = {name: value for name, value in options.items() if name not in ("one_url", "cache_dir", "offline")}
     if source.suffix != ".json":
-        return make_document(source, **{**options, "revision": _revision(options["revision"])})
+        from tqdm import tqdm
+
+        revision = _revision(options.pop("revision"))
+        return make_document(source, one=one, revision=revision, progress_bar_class=tqdm, **options)
     fixed = [f"--{name}" for name in ("alyx", "include", "exclude", "revision") if options[name]]
     if fixed:
         raise UsageError(
@@ -180,6 +244,12 @@ def _make_document(source: Path, options: dict[str, Any]) -> Any:
         )
     editable = {name: options[name] for name in ("metadata", "session_start_time", "timezone")}
     return edit_document(ConversionDocument.read_json(source), **editable)
+
+
+def _connect(options: dict[str, Any]) -> Any:
+    from .acquire import connect
+
+    return connect(base_url=options["one_url"], cache_dir=options["cache_dir"], offline=options["offline"])
 
 
 def _revision(given: str | None) -> str | None:
@@ -210,6 +280,31 @@ def _print_coverage(session: Path, rows: list[DatasetCoverage]) -> None:
         table.add_row(escape(row.relative_path), format_size(row.size), f"[{style}]{row.status}[/]", escape(by))
     _console().print(table)
     _print_counts(rows)
+
+
+def _print_sessions(found: list[SessionSummary]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(header_style="bold")
+    for column in ("eid", "Lab", "Subject", "Date", "No."):
+        table.add_column(column, no_wrap=True)
+    table.add_column("Task protocol", overflow="fold")
+    table.add_column("Projects", overflow="fold")
+    for row in found:
+        texts = (
+            row.eid or "",
+            row.lab,
+            row.subject,
+            row.date,
+            str(row.number),
+            row.task_protocol,
+            ", ".join(row.projects),
+        )
+        table.add_row(*map(escape, texts))
+    if found:
+        _console().print(table)
+    click.echo(f"{len(found)} sessions." if len(found) != 1 else "1 session.")
 
 
 def _print_counts(rows: list[DatasetCoverage]) -> None:

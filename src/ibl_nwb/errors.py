@@ -48,3 +48,11 @@ class OutputExistsError(UsageError):
 
 class OutputNotWritableError(IBLNWBError):
     """The output cannot be written where it was asked for."""
+
+
+class NetworkError(IBLNWBError):
+    """A server cannot be reached, does not answer in time, or refuses what was asked of it."""
+
+
+class ChecksumError(IBLNWBError):
+    """A file has not the size or the MD5 that the database registered for it, even when fetched again."""

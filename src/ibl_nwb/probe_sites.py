@@ -255,7 +255,7 @@ def _read_meta(session: ALFSession, probe_name: str) -> tuple[SpikeGLXMeta | Non
     for band in ("ap", "lf"):
         found = session.find(f"ephysData*.imec*.{band}.meta", collections=collections)
         if found:
-            return SpikeGLXMeta(found[0].path), (found[0].relative_path,)
+            return SpikeGLXMeta(found[0].path), (found[0].alf_path,)
     return None, ()
 
 
@@ -276,7 +276,7 @@ def _load(session: ALFSession, object_name: str, collections: str) -> _Attribute
         return _Attributes()
     collection = min(dataset.collection for dataset in datasets)
     values = session.load_object(object_name, collection=collection, attributes=_ATTRIBUTES)
-    paths = {d.name.split(".")[1]: d.relative_path for d in datasets if d.collection == collection}
+    paths = {d.name.split(".")[1]: d.alf_path for d in datasets if d.collection == collection}
     return _Attributes(values, paths)
 
 

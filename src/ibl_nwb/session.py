@@ -65,6 +65,11 @@ class Dataset:
         return ".".join(filter(None, (self.object, attribute, self.extra, self.extension)))
 
     @property
+    def alf_path(self) -> str:
+        """``relative_path`` without the dataset UUID: the same wherever the file is stored."""
+        return self.relative_path.replace(f".{self.uuid}.", ".") if self.uuid else self.relative_path
+
+    @property
     def size(self) -> int:
         """Size of the file in bytes."""
         return self.path.stat().st_size

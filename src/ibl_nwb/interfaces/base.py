@@ -265,7 +265,7 @@ class ALFInterface:
 
     def _source_comment(self, *keys: str) -> str:
         """Sentence naming the files that an object was made from."""
-        listed = ", ".join(dataset.relative_path for key in keys for dataset in self.sources[key])
+        listed = ", ".join(dataset.alf_path for key in keys for dataset in self.sources[key])
         return f"Source: {listed}"
 
 
