@@ -63,6 +63,7 @@ FILTERS: dict[str, dict[str, Filter]] = {
     },
     "insertions": {"session": same("session")},
     "trajectories": {"probe_insertion": same("probe_insertion"), "provenance": same("provenance")},
+    "channels": {"trajectory_estimate": same("trajectory_estimate")},
     "datasets": {"session": lambda row, value: row["session"].endswith(value)},
     "surgeries": {"subject": same("subject")},
 }

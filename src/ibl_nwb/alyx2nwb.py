@@ -134,7 +134,7 @@ class Alyx2NWBConverter:
     ):
         if (nwb_metadata_file is None) == (metadata_obj is None):
             raise UsageError("Give either nwb_metadata_file or metadata_obj.")
-        documents = metadata_obj.documents if metadata_obj is not None else [_read_document(nwb_metadata_file)]
+        documents = metadata_obj.documents if metadata_obj is not None else [_read_document(nwb_metadata_file or "")]
         self.documents = [_with_raw(document, save_raw) for document in documents]
         self.saveloc = Path(saveloc)
         if len(self.documents) > 1 and self.saveloc.suffix:
@@ -182,7 +182,7 @@ def _find_sources(eid: Any, one_obj: Any | None, search_terms: dict[str, Any]) -
     return [summary.eid or str(summary.path) for summary in found]
 
 
-def _read_document(source: str | Path | dict[str, Any] | None) -> ConversionDocument:
+def _read_document(source: str | Path | dict[str, Any]) -> ConversionDocument:
     return (
         ConversionDocument.model_validate(source) if isinstance(source, dict) else ConversionDocument.read_json(source)
     )

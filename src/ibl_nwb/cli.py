@@ -123,7 +123,9 @@ def search(one_url: str | None, cache_dir: Path | None, offline: bool, as_json: 
     """Find sessions by any of the terms below; all that are given must fit."""
     from .acquire import connect, find_sessions
 
-    wanted = {name: list(value) if isinstance(value, tuple) else value for name, value in terms.items() if value}
+    wanted: dict[str, Any] = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in terms.items() if value
+    }
     found = find_sessions(connect(base_url=one_url, cache_dir=cache_dir, offline=offline), **wanted)
     if as_json:
         click.echo(json.dumps([summary.to_dict() for summary in found], indent=2))
@@ -325,6 +327,8 @@ def _print_summary(summary: ConversionSummary) -> None:
     console.print(
         f"Wrote {summary.nwbfile_path} ({format_size(summary.size)}) in {summary.seconds:.1f} s.", soft_wrap=True
     )
+    for note in summary.notes:
+        click.echo(note)
     _print_blanks(summary.missing_for_dandi)
 
 

@@ -54,6 +54,8 @@ class ConversionSummary:
         Size of the written file in bytes.
     missing_for_dandi : list of str
         Metadata that DANDI will ask for.
+    notes : list of str
+        What a user should know about the session as a whole.
     """
 
     nwbfile_path: Path
@@ -61,6 +63,7 @@ class ConversionSummary:
     seconds: float
     size: int
     missing_for_dandi: list[str]
+    notes: list[str]
 
 
 def make_document(
@@ -213,6 +216,7 @@ def convert_document(
         seconds=time.perf_counter() - started,
         size=_size(nwbfile_path),
         missing_for_dandi=blanks_for_dandi(metadata),
+        notes=converter.notes,
     )
 
 

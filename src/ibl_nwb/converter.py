@@ -16,6 +16,7 @@ from neuroconv.utils import DeepDict, dict_deep_update, unroot_schema
 from pynwb import NWBFile
 
 from .alyx import AlyxRecord
+from .alyx_anatomy import add_alyx_anatomy, alyx_group_locations
 from .alyx_tables import add_alyx_tables
 from .errors import DatasetMissingError, DocumentError, MetadataIncompleteError, UsageError
 from .folder_facts import read_folder_facts
@@ -77,6 +78,8 @@ class IBLConverter(NWBConverter):
         super().__init__(source_data=source_data, verbose=verbose)
         self.alyx = alyx if alyx is None or isinstance(alyx, AlyxRecord) else AlyxRecord.read_json(alyx)
         self.timezone = timezone
+        #: Sentences about the session as a whole that a user should know.
+        self.notes: list[str] = []
         self.progress_bar_class: Callable[..., Any] | None = None
 
     @classmethod
@@ -142,6 +145,8 @@ class IBLConverter(NWBConverter):
         if self.alyx is not None:
             metadata = _merge(metadata, self.alyx.to_nwb_metadata(timezone=self.timezone))
             metadata = _merge(metadata, _probe_serials(self.alyx, metadata.get("Devices", {})))
+            groups = metadata.get("Ecephys", {}).get("ElectrodeGroups", {})
+            metadata = _merge(metadata, alyx_group_locations(self.alyx, groups))
         return metadata
 
     def merge_metadata(self, user_metadata: dict | None) -> DeepDict:
@@ -207,6 +212,7 @@ class IBLConverter(NWBConverter):
                 interface.add_to_nwbfile(nwbfile, metadata=metadata, **options_with_bar)
         if self.alyx is not None:
             add_alyx_tables(nwbfile, self.alyx)
+            self.notes += add_alyx_anatomy(nwbfile, self.alyx, metadata.get("Ecephys", {}).get("ElectrodeGroups", {}))
 
     @contextmanager
     def _progress_bar(self, name: str, interface: BaseDataInterface, options: dict) -> Iterator[dict]:

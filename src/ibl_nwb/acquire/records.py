@@ -15,6 +15,7 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..alyx import AlyxRecord
+from ..alyx.vocabulary import HISTOLOGY_PROVENANCES
 from ..errors import DocumentError, OutputNotWritableError, SessionNotFoundError
 from .connection import is_remote
 from .http import Limits
@@ -166,6 +167,8 @@ def _fetch_answers(reader: AlyxReader, eid: str) -> dict[str, Any]:
     nickname, lab = session.get("subject"), session.get("lab")
     surgeries = reader.list_rows("surgeries", subject=nickname) if nickname else []
     insertions = reader.list_rows("insertions", session=eid)
+    # By insertion and not by provenance: Alyx answers 500 to a provenance that it does not know.
+    trajectories = [row for i in insertions for row in reader.list_rows("trajectories", probe_insertion=i["id"])]
     return {
         "session": session,
         "subject": reader.read_row("subjects", nickname) if nickname else None,
@@ -174,8 +177,14 @@ def _fetch_answers(reader: AlyxReader, eid: str) -> dict[str, Any]:
         "projects": _each(reader, "projects", session.get("projects") or []),
         "procedures": _or_nothing(reader, "procedures") if surgeries else [],
         "insertions": insertions,
-        # By insertion and not by provenance: Alyx answers 500 to a provenance that it does not know.
-        "trajectories": [row for i in insertions for row in reader.list_rows("trajectories", probe_insertion=i["id"])],
+        "trajectories": trajectories,
+        # By trajectory and not by insertion, which mixes the estimates of all.
+        "channels": [
+            row
+            for trajectory in trajectories
+            if trajectory.get("provenance") in HISTOLOGY_PROVENANCES
+            for row in reader.list_rows("channels", trajectory_estimate=trajectory["id"])
+        ],
         "datasets": reader.list_rows("datasets", session=eid),
         "surgeries": surgeries,
     }

@@ -5,6 +5,7 @@ from .nwb import NWB_FIELD_RULES, FieldRule, to_nwb_metadata
 from .record import SCHEMA_VERSION, AlyxRecord
 from .rest import LEFT_OUT, MOVED
 from .rows import (
+    Channel,
     DatasetRecord,
     Insertion,
     Lab,
@@ -26,6 +27,7 @@ __all__ = [
     "NWB_FIELD_RULES",
     "SCHEMA_VERSION",
     "AlyxRecord",
+    "Channel",
     "DatasetRecord",
     "FieldRule",
     "Insertion",

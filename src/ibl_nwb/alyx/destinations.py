@@ -16,11 +16,27 @@ _KINDS: dict[str, type[BaseModel]] = {
     "project": rows.Project,
     "insertion": rows.Insertion,
     "trajectory": rows.Trajectory,
+    "channel": rows.Channel,
     "dataset": rows.DatasetRecord,
     "weighing": rows.Weighing,
     "water_administration": rows.WaterAdministration,
     "surgery": rows.Surgery,
     "note": rows.Note,
+}
+
+
+#: Fields that go to tables of the file, beside the fields of NWBFile and Subject.
+_TABLES: dict[str, tuple[str, ...]] = {
+    **{f"insertion.{field}": ("analysis/ProbeInsertions",) for field in ("id", "name", "model")},
+    "insertion.serial": ("Device.serial_number", "analysis/ProbeInsertions"),
+    **{
+        f"trajectory.{field}": ("analysis/ProbeTrajectories",)
+        for field in ("probe_name", "provenance", "coordinate_system", "x", "y", "z", "depth", "theta", "phi", "roll")
+    },
+    **{
+        f"channel.{field}": ("electrodes, where the session folder has no histology",)
+        for field in ("x", "y", "z", "brain_region")
+    },
 }
 
 
@@ -40,7 +56,7 @@ def alyx_field_destinations() -> dict[str, str]:
         for name, field in model.model_fields.items():
             key = f"{kind}.{field.alias or name}"
             nwb_fields = [rule.nwb_field for rule in NWB_FIELD_RULES if key in rule.alyx_fields]
-            destinations[key] = ", ".join(nwb_fields) or "kept in the record JSON"
+            destinations[key] = ", ".join([*nwb_fields, *_TABLES.get(key, ())]) or "kept in the record JSON"
         for name, reason in LEFT_OUT.get(kind, {}).items():
             destinations[f"{kind}.{name}"] = f"left out: {reason}"
     for key, place in MOVED.items():

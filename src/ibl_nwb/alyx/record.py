@@ -19,6 +19,7 @@ from .nwb import to_nwb_metadata
 from .rest import Answer, record_from_answers
 from .rows import (
     AlyxModel,
+    Channel,
     DatasetRecord,
     Insertion,
     Lab,
@@ -71,6 +72,8 @@ class AlyxRecord(AlyxModel):
     """The probes of the session, by name."""
     trajectories: list[Trajectory] = []
     """By probe and provenance."""
+    channels: list[Channel] = []
+    """Sites of the probes by the best trajectory of each that has them, by trajectory and position."""
     datasets: list[DatasetRecord] = []
     """Every registered dataset, all revisions, by path."""
     weighings: list[Weighing] = []
@@ -94,6 +97,7 @@ class AlyxRecord(AlyxModel):
         procedures: Answer = (),
         insertions: Answer = (),
         trajectories: Answer = (),
+        channels: Answer = (),
         datasets: Answer = (),
         surgeries: Answer = (),
         notes: Answer = (),
@@ -111,9 +115,10 @@ class AlyxRecord(AlyxModel):
             Answer of ``subjects/read`` (or a row of ``subjects/list``, which has no weighings).
         lab : dict, optional
             Answer of ``labs/read``.
-        users, projects, insertions, trajectories, datasets, surgeries, notes : dict or iterable of dict, optional
-            A list, a page as the server sends it (the only one), or a single row. Insertions, datasets and notes are
-            merged by id with those inside ``session``; a row given here wins.
+        users, projects, insertions, trajectories, channels, datasets, surgeries, notes : optional
+            Dict or iterable of dict: a list, a page as the server sends it (the only one), or a single row. Insertions,
+            datasets and notes are merged by id with those inside ``session``; a row given here wins. Of channels those
+            of the best trajectory of each probe are kept.
         procedures : dict or iterable of dict, optional
             Answer of ``procedures/list``; gives the procedures of surgeries, which are ids there, their names.
 
@@ -136,6 +141,7 @@ class AlyxRecord(AlyxModel):
             procedures=procedures,
             insertions=insertions,
             trajectories=trajectories,
+            channels=channels,
             datasets=datasets,
             surgeries=surgeries,
             notes=notes,

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..errors import DocumentError
-from .vocabulary import NO_REVISION, QC_NAMES, ZYGOSITY_SYMBOLS, is_uuid
+from .vocabulary import HISTOLOGY_PROVENANCES, NO_REVISION, QC_NAMES, ZYGOSITY_SYMBOLS, is_uuid
 
 Row = dict[str, Any]
 
@@ -101,6 +101,7 @@ def record_from_answers(
     procedures: Answer,
     insertions: Answer,
     trajectories: Answer,
+    channels: Answer,
     datasets: Answer,
     surgeries: Answer,
     notes: Answer,
@@ -136,6 +137,7 @@ def record_from_answers(
         "projects": [_cleaned("project", row) for row in _rows("projects", projects)],
         "insertions": [_insertion(row) for row in insertion_rows],
         "trajectories": [_cleaned("trajectory", row) for row in trajectory_rows],
+        "channels": _best_channels(trajectory_rows, _rows("channels", channels)),
         "datasets": [_dataset(row) for row in dataset_rows],
         "weighings": [_with_id("weighing", row) for row in _rows("weighings", subject_row.get("weighings"))],
         "water_administrations": [
@@ -153,6 +155,25 @@ def record_from_answers(
     if lab is not None:
         content["lab"] = _cleaned("lab", lab)
     return content
+
+
+def _best_channels(trajectories: list[Row], channels: list[Row]) -> list[Row]:
+    """The channels of the best trajectory of each probe that has any, sorted by trajectory and position.
+
+    Channels of several trajectories come mixed when they are asked for by probe; they are estimates of the same sites.
+    """
+    with_channels = {row.get("trajectory_estimate") for row in channels}
+    best: dict[Any, str] = {}
+    for provenance in HISTOLOGY_PROVENANCES:  # the best one last
+        for row in trajectories:
+            if row.get("provenance") == provenance and row.get("id") in with_channels:
+                best[row.get("probe_insertion")] = str(row["id"])
+    chosen = [_cleaned("channel", row) for row in channels if row.get("trajectory_estimate") in best.values()]
+    order = ("axial", "lateral")
+    return sorted(
+        _merged_by_id(chosen),
+        key=lambda row: (row["trajectory_estimate"], *(row.get(field) or 0.0 for field in order), str(row.get("id"))),
+    )
 
 
 def _session(answer: Row) -> Row:

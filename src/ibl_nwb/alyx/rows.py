@@ -215,6 +215,28 @@ class Trajectory(AlyxModel):
     """Alyx's free ``json`` field; of an aligned trajectory, the alignments by ``<time>_<user>``."""
 
 
+class Channel(AlyxModel):
+    """``channels/list``: where a recorded site is, by one trajectory."""
+
+    id: str = Field(min_length=1)
+    trajectory_estimate: str | None = None
+    """Id of the trajectory."""
+    axial: float | None = None
+    """Position along the probe in µm, on IBL's grid of sites."""
+    lateral: float | None = None
+    """Position across the probe in µm, on IBL's grid of sites."""
+    x: float | None = None
+    """Medio-lateral position from bregma in µm, right positive."""
+    y: float | None = None
+    """Antero-posterior position from bregma in µm, front positive."""
+    z: float | None = None
+    """Dorso-ventral position from bregma in µm, up positive."""
+    brain_region: int | None = None
+    """Allen structure id."""
+    name: str | None = None
+    json_field: AnyJson = Field(default=None, alias="json")
+
+
 class DatasetRecord(AlyxModel):
     """``datasets/list``, or a dataset inside ``sessions/read`` or ``insertions/read``."""
 

@@ -40,6 +40,9 @@ BLANK_TEXTS = ("", "-")
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 
+#: Provenances of trajectories that come from histology, the best one last.
+HISTOLOGY_PROVENANCES = ("Histology track", "Ephys aligned histology track")
+
 
 def is_uuid(text: str) -> bool:
     """Whether the whole text is a UUID."""

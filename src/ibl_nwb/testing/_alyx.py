@@ -15,7 +15,7 @@ from ._alyx_datasets import (
     datasets_list_answer,
     session_dataset_answer,
 )
-from ._alyx_probes import insertion_answers, trajectory_answers
+from ._alyx_probes import channel_answers, insertion_answers, trajectory_answers
 from ._random import random_generator, random_uuid
 from ._task_files import EXPERIMENTER, IBLRIG_8_KEYS, PROCEDURES, PROJECT, PROTOCOL
 
@@ -40,7 +40,7 @@ class SessionFacts(NamedTuple):
     n_correct: int
 
 
-def example_alyx_answers(session_path: str | Path, *, seed: int = 0) -> dict[str, Any]:
+def example_alyx_answers(session_path: str | Path, *, seed: int = 0, channels: bool = False) -> dict[str, Any]:
     """
     Give the REST answers of an Alyx server that knows an example session.
 
@@ -50,14 +50,16 @@ def example_alyx_answers(session_path: str | Path, *, seed: int = 0) -> dict[str
         What `make_example_session` returned.
     seed : int
         The seed that the session was made with, so that dataset ids are those in its file names.
+    channels : bool
+        Whether Alyx knows where the sites of the probes are, by two trajectories each; then there is histology too.
 
     Returns
     -------
     dict
         ``session`` (`sessions/read`), ``subject`` (`subjects/read`), ``lab`` (`labs/read`), and lists of ``users``
-        (`users/read`), ``insertions`` (`insertions/read`), ``trajectories``, ``surgeries``, ``procedures`` and
-        ``datasets`` (the results of `list`, without pagination). Probes are those with files in the session; histology
-        is there when electrode sites are.
+        (`users/read`), ``insertions`` (`insertions/read`), ``trajectories``, ``channels``, ``surgeries``,
+        ``procedures`` and ``datasets`` (the results of `list`, without pagination). Probes are those with files in the
+        session; histology is there when electrode sites are, or channels are asked for.
 
     Raises
     ------
@@ -77,7 +79,8 @@ def example_alyx_answers(session_path: str | Path, *, seed: int = 0) -> dict[str
     )
     records = dataset_records(session_path, seed)
     probes = sorted({part for record in records for part in record.collection.split("/") if part.startswith("probe")})
-    histology = any(record.name.startswith("electrodeSites.") for record in records)
+    histology = channels or any(record.name.startswith("electrodeSites.") for record in records)
+    trajectories = trajectory_answers(probes, address, facts.task_protocol, histology=histology, seed=seed)
     insertions = insertion_answers(probes, records, address, facts.task_protocol, histology=histology, seed=seed)
     session = _session_answer(address, facts, seed) | {
         "data_dataset_session_related": [session_dataset_answer(record, address) for record in records],
@@ -92,7 +95,8 @@ def example_alyx_answers(session_path: str | Path, *, seed: int = 0) -> dict[str
         "lab": _lab_answer(lab),
         "users": [_user_answer(name, address, seed) for name in USERS],
         "insertions": insertions,
-        "trajectories": trajectory_answers(probes, address, facts.task_protocol, histology=histology, seed=seed),
+        "trajectories": trajectories,
+        "channels": channel_answers(probes, trajectories, seed=seed) if channels else [],
         "surgeries": [_surgery_answer(address, facts, seed)],
         "procedures": [_procedure_answer(seed)],
         "datasets": datasets_list_answer(records, address, seed),
@@ -129,7 +133,8 @@ def _trial_outcomes(session_path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _find(session_path: Path, pattern: str) -> Path:
-    path = next(session_path.rglob(pattern), None)
+    # In order: the settings of the task come before those of the passive protocol.
+    path = next(iter(sorted(session_path.rglob(pattern))), None)
     if path is None:
         raise DatasetMissingError(
             f"{session_path} has no file {pattern}. Give a session that make_example_session wrote."

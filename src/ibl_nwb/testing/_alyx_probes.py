@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ._alyx_datasets import DatasetRecord, SessionAddress, insertion_dataset_answer
-from ._probe import Track, probe_track, serial_number
+from ._probe import N_SITES, Track, probe_track, serial_number, site_coordinates, site_locations
 from ._random import random_generator, random_uuid
 from ._task_files import EXPERIMENTER, PROJECT
 
@@ -103,6 +103,41 @@ def trajectory_answers(
                     "chronic_insertion": None,
                 }
             )
+    return answers
+
+
+def channel_answers(
+    probes: Sequence[str], trajectories: Sequence[dict[str, Any]], *, seed: int, n_sites: int = N_SITES
+) -> list[dict[str, Any]]:
+    """Give the results of `channels/list` for every trajectory that histology found, mixed as Alyx gives them.
+
+    The aligned trajectory puts the sites where the session's files have them, the other one 100 um deeper.
+    """
+    answers = []
+    for index, name in enumerate(probes):
+        generator = random_generator(seed, name, "channels")
+        coordinates = site_coordinates(n_sites)
+        for trajectory in trajectories:
+            if trajectory["probe_name"] != name or trajectory["provenance"] not in HISTOLOGY_PROVENANCES:
+                continue
+            deeper_um = 100.0 if trajectory["provenance"] == "Histology track" else 0.0
+            places = site_locations(coordinates - np.array([0.0, deeper_um], dtype=np.float32), probe_track(index))
+            for site in generator.permutation(n_sites).tolist():
+                x, y, z = places["mlapdv"][site].tolist()
+                answers.append(
+                    {
+                        "id": random_uuid(generator),
+                        "axial": float(coordinates[site, 1]),
+                        "lateral": float(coordinates[site, 0]),
+                        "x": float(x),
+                        "y": float(y),
+                        "z": float(z),
+                        "brain_region": int(places["brainLocationIds_ccf_2017"][site]),
+                        "trajectory_estimate": trajectory["id"],
+                        "name": "",
+                        "json": None,
+                    }
+                )
     return answers
 
 
