@@ -64,7 +64,8 @@ class TestInspect:
         assert (position["status"], position["interfaces"]) == ("converted", ["Wheel"])
         assert rows["alf/_ibl_wheel.position.npy"]["reason"] == "another revision is used: 2025-03-03"
         assert rows["alf/_ibl_leftCamera.times.npy"]["status"] == "support"
-        assert rows["alf/licks.times.npy"]["reason"] == "no interface reads this kind of dataset yet"
+        not_read = rows["alf/probe01/pykilosort/templates.amps.npy"]
+        assert not_read["reason"] == "no interface reads this kind of dataset yet"
         old_sorting = rows["alf/probe00/pykilosort/spikes.times.npy"]
         assert old_sorting["reason"] == "another revision is used: 2024-05-06"
 
@@ -84,12 +85,17 @@ class TestInspect:
         np.save(broken_session / "alf/_ibl_leftCamera.times.npy", np.arange(3.0))
         rows = {r["relative_path"]: r for r in json.loads(run("inspect", broken_session, "--json").stdout)}
         reason = rows["alf/_ibl_leftCamera.times.npy"]["reason"]
-        assert reason.startswith("Pose reads it only beside *Camera.lightningPose.pqt or")
+        assert reason == "Video reads it only beside *Camera.raw.mp4 or *Camera.raw.avi"
 
     def test_settings_of_the_task_are_session_metadata(self, session_path):
         rows = {r["relative_path"]: r for r in json.loads(run("inspect", session_path, "--json").stdout)}
         settings = rows["raw_behavior_data/_iblrig_taskSettings.raw.json"]
-        assert (settings["status"], settings["interfaces"]) == ("support", ["session metadata"])
+        assert (settings["status"], settings["interfaces"]) == ("converted", ["session metadata", "TaskSettings"])
+
+    def test_what_is_left_out_on_purpose_has_its_reason(self, broken_session):
+        (broken_session / "raw_behavior_data/_iblrig_taskData.raw.jsonable").write_text("{}")
+        rows = {r["relative_path"]: r for r in json.loads(run("inspect", broken_session, "--json").stdout)}
+        assert "clock" in rows["raw_behavior_data/_iblrig_taskData.raw.jsonable"]["reason"]
 
     def test_table(self, session_path):
         output = run("inspect", session_path).stdout
@@ -134,6 +140,22 @@ class TestConvert:
         nwbfile = read_nwb(tmp_path / "stub.nwb")
         assert len(nwbfile.processing["wheel"]["WheelPosition"].data) == 100
         nwbfile.read_io.close()
+
+    @pytest.mark.parametrize("placement", ["copy", "link", "leave"])
+    def test_videos(self, tmp_path, placement):
+        pytest.importorskip("av", reason="PyAV, which makes the videos, is not installed")
+        session = make_example_session(
+            tmp_path / "session", probes=(), raw_bands=(), audio=False, cameras=("left",), n_trials=5, video=True
+        )
+        result = convert(session, tmp_path / "out" / "a.nwb", "--videos", placement, "--include", "Video")
+        assert result.exit_code == 0, result.output
+        nwbfile = read_nwb(tmp_path / "out" / "a.nwb")
+        (reference,) = nwbfile.acquisition["VideoLeftCamera"].external_file[:]
+        nwbfile.read_io.close()
+        video = tmp_path / "out" / reference
+        source = session / "raw_video_data" / "_iblrig_leftCamera.raw.mp4"
+        assert video.read_bytes() == source.read_bytes()
+        assert (video.is_symlink(), video.resolve() == source) == (placement == "link", placement != "copy")
 
     def test_metadata_of_the_user(self, broken_session, tmp_path):
         (tmp_path / "m.yaml").write_text("Subject: {sex: F, species: Mus musculus, age: P90D}\n")

@@ -27,7 +27,7 @@ def record(session_path):
 
 @pytest.fixture
 def document(session_path, record):
-    return make_document(session_path, alyx=record)
+    return make_document(session_path, alyx=record, include=["Trials", "Wheel", "Pose"])
 
 
 class TestDocument:

@@ -1,9 +1,12 @@
 """Whole sessions through the calls behind the command line: each value against the ALF files, and the validity."""
 
+import re
 from importlib.metadata import version
 
 import h5py
+import numpy as np
 import pytest
+from independent_camera_reading import check_licks, check_motion_energy, check_paw_states, check_pupil, check_video
 from independent_reading import check_audio, check_pose, check_raw_ephys, check_spikes, check_trials, check_wheel
 from nwbinspector import Importance, inspect_nwbfile, load_config
 from pynwb import validate
@@ -14,6 +17,17 @@ from ibl_nwb import AlyxRecord, convert_document, make_document
 from ibl_nwb.testing import example_alyx_answers, make_example_session
 
 TRIAL_COLUMNS = COLUMNS | {"intervals_bpod": "intervals_bpod"}
+
+#: Families whose values are compared with their files in tests of their own.
+TESTED_ELSEWHERE = (
+    "Sync",
+    "NIDQ",
+    "Passive",
+    "EphysQC",
+    "AmbientSensors",
+    "TaskSettings",
+    "ExperimentDescription",
+)
 
 VARIANTS = {
     "default": {},
@@ -47,8 +61,27 @@ def check_families(path, session_path, names):
                 check_pose(file, alf, camera, tracker)
             elif name == "AudioSpectrogram":
                 check_audio(file, next(session_path.glob("raw_*/_iblmic_audioSpectrogram.power.npy")).parent)
+            elif name == "Licks":
+                check_licks(file, alf)
+            elif name.endswith("Camera"):
+                family, camera = re.fullmatch("(.+)([A-Z][a-z]+)Camera", name).groups()
+                check_camera(file, alf, family, camera.lower(), path)
             else:
-                raise AssertionError(name)
+                assert name.startswith(TESTED_ELSEWHERE), name
+
+
+def check_camera(file, alf, family, camera, nwbfile_path):
+    if family == "Pupil":
+        check_pupil(file, alf, camera)
+    elif family == "MotionEnergy":
+        check_motion_energy(file, alf, camera)
+    elif family == "PawStates":
+        check_paw_states(file, alf, camera)
+    elif family == "Video":
+        n_frames = len(np.load(next(alf.rglob(f"*{camera}Camera.times*.npy"))))
+        check_video(file, alf, camera, n_frames, nwbfile_path)
+    else:
+        raise AssertionError(family)
 
 
 def check_valid(path, *, histology=True):

@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from .acquire import SessionSummary
     from .conversion import ConversionSummary
     from .coverage import DatasetCoverage
+    from .verify import VerificationReport
 
 _PATH = click.Path(path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 _STATUS_STYLES = {"converted": "green", "support": "cyan", "not converted": "yellow"}
+
+_VERIFY_STYLES = {"equal": "green", "different": "red", "missing": "red", "not verified": "yellow"}
 
 _choice_options = [
     click.option("--include", multiple=True, metavar="NAME", help="Convert only this interface; can be repeated."),
@@ -86,6 +89,7 @@ def main(debug: bool) -> None:
     Convert it:         ibl-nwb convert SESSION -o FOLDER --timezone Europe/Lisbon
     Edit it before:     ibl-nwb metadata SESSION -o session.json
                         ibl-nwb convert session.json -o FOLDER
+    Compare it after:   ibl-nwb verify FILE.nwb SESSION
 
     User name and password for Alyx are taken from ONE's own settings, or from ALYX_LOGIN and ALYX_PWD.
     """
@@ -180,7 +184,16 @@ def metadata(session: Path, output: Path, overwrite: bool, **options: Any) -> No
 @click.option("--stub", is_flag=True, help="Write a small part of everything, to try the conversion.")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 @click.option("--backend", type=click.Choice(["hdf5", "zarr"]), default="hdf5", show_default=True, help="File format.")
-def convert(session_or_json: Path, output: Path, stub: bool, overwrite: bool, backend: Any, **options: Any) -> None:
+@click.option(
+    "--videos",
+    type=click.Choice(["copy", "link", "leave"]),
+    default="leave",
+    show_default=True,
+    help="Copy video files beside the NWB file, link them there, or leave them where they are.",
+)
+def convert(
+    session_or_json: Path, output: Path, stub: bool, overwrite: bool, backend: Any, videos: Any, **options: Any
+) -> None:
     """Convert a session folder, or the JSON document that 'ibl-nwb metadata' made of it, to an NWB file."""
     from tqdm import tqdm
 
@@ -188,9 +201,37 @@ def convert(session_or_json: Path, output: Path, stub: bool, overwrite: bool, ba
 
     document = _make_document(session_or_json, options)
     summary = convert_document(
-        document, output, stub_test=stub, overwrite=overwrite, backend=backend, progress_bar_class=tqdm
+        document, output, stub_test=stub, overwrite=overwrite, backend=backend, videos=videos, progress_bar_class=tqdm
     )
     _print_summary(summary)
+
+
+@main.command(short_help="Compare a written file with its source, value by value.")
+@click.argument("file", type=_PATH)
+@click.argument("session_or_json", type=_PATH, required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option("--all", "show_all", is_flag=True, help="List what is equal, too.")
+@click.option("--sample", type=float, metavar="FRACTION", help="Compare only this part of raw recordings, e.g. 0.01.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the choice of --sample.")
+@click.option("--revision", metavar="R", help="Revision that was converted, as in 'convert'.")
+@click.option("--alyx", type=_FILE, help="JSON of the Alyx record that was converted with. [default: the document's]")
+@click.pass_context
+def verify(
+    context: click.Context, file: Path, session_or_json: Path | None, as_json: bool, show_all: bool, **options: Any
+) -> None:
+    """Compare every dataset in FILE with SESSION_OR_JSON, the session folder or document that it was made from.
+
+    Without it the session is looked for near the file. The exit code is 1 if anything is different or missing.
+    """
+    from .verify import verify as verify_file
+
+    options["revision"] = _revision(options["revision"])
+    report = verify_file(file, session_or_json, **options)
+    if as_json:
+        click.echo(json.dumps(report.to_dict(), indent=2))
+    else:
+        _print_verification(report, show_all)
+    context.exit(0 if report.ok else 1)
 
 
 @main.command(short_help="Make and convert an example session.")
@@ -312,6 +353,23 @@ def _print_sessions(found: list[SessionSummary]) -> None:
 def _print_counts(rows: list[DatasetCoverage]) -> None:
     counts = ", ".join(f"{sum(row.status == status for row in rows)} {status}" for status in _STATUS_STYLES)
     click.echo(f"{len(rows)} files: {counts}.")
+
+
+def _print_verification(report: VerificationReport, show_all: bool) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(header_style="bold")
+    for column in ("Dataset", "Object in the file", "Status", "Why"):
+        table.add_column(column, overflow="fold")
+    for row in (row for row in report if show_all or row.status != "equal"):
+        first, style = row.first_difference, _VERIFY_STYLES[row.status]
+        where = "" if first is None else f"first at {list(first.index)}: {first.found} instead of {first.expected}"
+        why = "; ".join(filter(None, (row.reason, where)))
+        table.add_row(escape(row.dataset), escape(row.object), f"[{style}]{row.status}[/]", escape(why))
+    if table.row_count:
+        _console().print(table)
+    click.echo(f"{len(report.rows)} comparisons with {report.session_path}: {report.summary()}.")
 
 
 def _print_summary(summary: ConversionSummary) -> None:

@@ -22,6 +22,7 @@ from .errors import DocumentError
 from .folder_facts import in_zone, parse_time
 from .metadata_keys import without_blanks
 from .writing import check_output
+from .writing.videos import VideoPlacement
 
 Backend = Literal["hdf5", "zarr"]
 
@@ -170,6 +171,7 @@ def convert_document(
     stub_test: bool = False,
     overwrite: bool = False,
     backend: Backend = "hdf5",
+    videos: VideoPlacement = "leave",
     progress_bar_class: Callable[..., Any] | None = None,
 ) -> ConversionSummary:
     """Write the NWB file that a document describes.
@@ -187,6 +189,8 @@ def convert_document(
         Replace a file that is there.
     backend : {"hdf5", "zarr"}, default: "hdf5"
         Format of the file.
+    videos : {"copy", "link", "leave"}, default: "leave"
+        Whether video files are copied beside the NWB file, linked there, or left where they are.
     progress_bar_class : callable, optional
         Makes the progress bars, one for each interface: ``tqdm.tqdm`` or something with its arguments and methods.
 
@@ -208,7 +212,12 @@ def convert_document(
     options = _with_stub(converter, document.conversion_options) if stub_test else document.conversion_options
     converter.progress_bar_class = progress_bar_class
     converter.run_conversion(
-        nwbfile_path, metadata=metadata, overwrite=overwrite, backend=backend, conversion_options=options
+        nwbfile_path,
+        metadata=metadata,
+        overwrite=overwrite,
+        backend=backend,
+        conversion_options=options,
+        videos=videos,
     )
     return ConversionSummary(
         nwbfile_path=nwbfile_path,

@@ -23,8 +23,10 @@ from .folder_facts import read_folder_facts
 from .interfaces import interface_list
 from .interfaces.base import ALFInterface
 from .metadata_keys import describe_unknown, drop_keys, find_unread_keys, without_blanks
+from .provenance import add_source_datasets
 from .session import ALFSession
 from .writing import atomic_output
+from .writing.videos import VideoPlacement, place_videos
 
 #: Look of the progress bars, in tqdm's terms.
 _BAR_OPTIONS = {"bar_format": "{desc:<28} {bar:30} {percentage:3.0f}% {elapsed}"}
@@ -210,6 +212,7 @@ class IBLConverter(NWBConverter):
                 continue
             with self._progress_bar(name, interface, options) as options_with_bar:
                 interface.add_to_nwbfile(nwbfile, metadata=metadata, **options_with_bar)
+        add_source_datasets(nwbfile, self.data_interface_objects, record=self.alyx)
         if self.alyx is not None:
             add_alyx_tables(nwbfile, self.alyx)
             self.notes += add_alyx_anatomy(nwbfile, self.alyx, metadata.get("Ecephys", {}).get("ElectrodeGroups", {}))
@@ -241,10 +244,14 @@ class IBLConverter(NWBConverter):
         backend_configuration: Any = None,
         conversion_options: dict | None = None,
         append_on_disk_nwbfile: bool = False,
+        *,
+        videos: VideoPlacement = "leave",
     ) -> None:
         """Convert as any NWBConverter does, but so that a file under the final name is always complete.
 
         Parameters are those of :meth:`neuroconv.NWBConverter.run_conversion`. An append changes the file in place.
+        ``videos`` says whether video files are copied beside the NWB file, linked there, or left where they are; the
+        NWB file refers to them by relative paths in each case.
 
         Raises
         ------
@@ -265,6 +272,7 @@ class IBLConverter(NWBConverter):
             return
         with atomic_output(Path(nwbfile_path), overwrite=overwrite) as part_path:
             super().run_conversion(nwbfile_path=part_path, **arguments)
+            place_videos(Path(nwbfile_path), videos, written_path=part_path, overwrite=overwrite)
 
     @classmethod
     def _interface_class(cls, name: str) -> type:
@@ -351,6 +359,7 @@ def find_source_data(
         As in :meth:`IBLConverter.from_session`.
     """
     available, incomplete, family_of = find_available(session)
+    by_default = {interface.family: interface.by_default for interface in interface_list}
     known = {*family_of, *family_of.values(), *(interface.family for interface in interface_list)}
     included, excluded = set(include or ()), set(exclude or ())
     for name in sorted(included | excluded):
@@ -359,7 +368,8 @@ def find_source_data(
 
     def is_wanted(name: str) -> bool:
         names = {name, family_of[name]}
-        return (not included or bool(names & included)) and not names & excluded
+        wanted = bool(names & included) if included else by_default[family_of[name]]
+        return wanted and not names & excluded
 
     for name, missing in incomplete.items():
         if is_wanted(name):

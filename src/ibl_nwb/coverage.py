@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from .interfaces import interface_list
 from .interfaces.base import ALFInterface
+from .not_converted import reason_left_out
 from .session import ALFSession, Dataset
 
 Status = Literal["converted", "support", "not converted"]
@@ -74,6 +75,8 @@ def _find_readers(session: ALFSession) -> dict[str, dict[str, bool]]:
     for dataset in session.task_settings_datasets()[:1]:
         readers[dataset.relative_path] = {"session metadata": True}
     for interface in interface_list:
+        if not interface.by_default:
+            continue
         support = {declared.key: declared.support for declared in interface.datasets}
         for instance in interface.get_instances(session):
             name = interface.get_instance_name(session, instance)
@@ -101,6 +104,9 @@ def _reasons(session: ALFSession, dataset: Dataset) -> Iterator[str]:
             yield f"another copy is used: {other.relative_path}"
     for interface in interface_list:
         yield from _reasons_of_family(session, dataset, interface)
+    left_out = reason_left_out(dataset)
+    if left_out:
+        yield left_out
     yield "no interface reads this kind of dataset yet"
 
 

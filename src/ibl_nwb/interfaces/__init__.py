@@ -12,8 +12,21 @@ _MODULES = {
     "SortedSpikesInterface": "sorted_spikes",
     "TrialsInterface": "trials",
     "WheelInterface": "wheel",
+    "VideoInterface": "video",
     "PoseInterface": "pose",
+    "PupilInterface": "pupil",
+    "MotionEnergyInterface": "motion_energy",
+    "PawStatesInterface": "paw_states",
+    "LicksInterface": "licks",
     "AudioSpectrogramInterface": "audio_spectrogram",
+    "SyncInterface": "sync",
+    "NIDQInterface": "nidq",
+    "ProbeSyncInterface": "probe_sync",
+    "PassiveInterface": "passive",
+    "EphysQCInterface": "ephys_qc",
+    "AmbientSensorsInterface": "ambient_sensors",
+    "TaskSettingsInterface": "task_settings",
+    "ExperimentDescriptionInterface": "experiment_description",
 }
 
 __all__ = ["ALFDataset", "ALFInterface", "interface_list", *_MODULES]  # noqa: PLE0604

@@ -79,6 +79,8 @@ class ALFInterface:
     handles: ClassVar[tuple[str, ...]] = ("collection",)
     #: Collections an instance may live in (what ``{collection}`` stands for), preferred ones first.
     collections: ClassVar[tuple[str, ...]] = ("alf", "alf/task_*", "")
+    #: Whether a conversion of a whole session runs it without being asked to.
+    by_default: ClassVar[bool] = True
     #: Whether all datasets in ``{collection}`` must be of the same revision because revisions are different analyses.
     same_revision: ClassVar[bool] = False
 

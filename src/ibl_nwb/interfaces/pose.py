@@ -16,39 +16,26 @@ from pynwb import NWBFile
 from pynwb.core import DynamicTable, VectorData
 
 from ..errors import DatasetInconsistentError, DatasetMissingError
-from ..session import ALFSession, load_array, load_json, load_table
-from .base import (
-    STUB_LENGTH,
-    ALFDataset,
-    ALFInterface,
-    camel_case,
-    check_times,
-    load_metadata_file,
-    snake_case,
-    substitute,
-)
+from ..session import load_array, load_json, load_table
+from .base import STUB_LENGTH, ALFDataset, camel_case, load_metadata_file, snake_case, substitute
+from .camera_times import CAMERA_COLLECTIONS, CAMERA_TIMES, CameraTimes, describe_camera
 
 if TYPE_CHECKING:
     import pandas
 
 
-#: Cameras stay in ``alf`` when tasks are numbered; the oldest sessions have everything at the root.
-_COLLECTIONS = ("alf", "")
-
 #: Fields of NeuroConv's pose metadata that a user may add, since no IBL file says them.
 _OPTIONAL_FIELDS = ("scorer", "source_software_version", "source_video_metadata_key", "labeled_video_metadata_key")
 
 
-class PoseInterface(ALFInterface, BasePoseEstimationInterface):
+class PoseInterface(CameraTimes, BasePoseEstimationInterface):
     """The points tracked in one camera's video, as parquet or, in older sessions, as npy with a list of columns.
 
     Positions are stored as they are: pixels of that camera's own frames, of the file's type, nothing masked, the
     likelihood as confidence beside them. Every further column of the file (Lightning Pose writes what its ensemble of
     networks says of pupil and paws) goes into a table beside, one row per frame.
 
-    Times are ALF's own seconds on the session clock. Where there are more times than frames the last ones are used:
-    the camera had started before the first frame was saved (IBL's own rule, brainbox.io.one.SessionLoader). The file
-    says so in the container's description. Fewer times than frames cannot be repaired and are an error.
+    Times by the rule in :class:`CameraTimes`; what was left out by it is said in the container's description.
 
     In the names of points ``_r`` and ``_l`` mean near to and far from the camera, not sides of the body.
     """
@@ -67,13 +54,13 @@ class PoseInterface(ALFInterface, BasePoseEstimationInterface):
                 "{camera_name}Camera.dlc.pqt",
                 "{camera_name}Camera.dlc.npy",
             ),
-            _COLLECTIONS,
+            CAMERA_COLLECTIONS,
             required=True,
         ),
-        ALFDataset("times", ("{camera_name}Camera.times.npy",), _COLLECTIONS, required=True, support=True),
-        ALFDataset("columns", ("{camera_name}Camera.dlc.metadata.json",), _COLLECTIONS, support=True),
+        CAMERA_TIMES,
+        ALFDataset("columns", ("{camera_name}Camera.dlc.metadata.json",), CAMERA_COLLECTIONS, support=True),
     )
-    handles = ("camera_name",)
+    frames_key = "pose"
 
     @validate_call
     def __init__(
@@ -108,7 +95,6 @@ class PoseInterface(ALFInterface, BasePoseEstimationInterface):
         super().__init__(
             verbose=verbose, session_path=session_path, camera_name=camera_name, tracker=tracker, revision=revision
         )
-        self._timestamps: np.ndarray | None = None
 
     def get_metadata_schema(self) -> dict:
         """JSON schema of the metadata; the registries in "Pose" stay open to the entries of other interfaces."""
@@ -122,32 +108,6 @@ class PoseInterface(ALFInterface, BasePoseEstimationInterface):
         skeleton = pose["properties"]["Skeletons"]["properties"][self.metadata_key]["properties"]
         skeleton |= {"edges": {"type": "array"}, "subject": {"type": "string"}}
         return schema
-
-    def get_original_timestamps(self) -> np.ndarray:
-        """Times of the frames, ``(n,)`` seconds on the session clock; where there are more than frames, the last n.
-
-        Raises
-        ------
-        DatasetInconsistentError
-            If there are fewer times than frames or no frames, or the times do not rise.
-        """
-        times, n_frames = self._load_times(), len(self._table)
-        if n_frames == 0 or len(times) < n_frames:
-            pose_path, times_path = self.sources["pose"][0].path, self.sources["times"][0].path
-            raise DatasetInconsistentError(
-                f"'{times_path}' holds {len(times)} times for the {n_frames} frames of '{pose_path}'. Which frame is "
-                f"whose cannot be told; get both files again or leave the camera out with --exclude "
-                f"{self.family}{self.label}."
-            )
-        return times[len(times) - n_frames :]
-
-    def get_timestamps(self) -> np.ndarray:
-        """Times of the frames, aligned if they were set, ``(n,)`` seconds."""
-        return self.get_original_timestamps() if self._timestamps is None else self._timestamps
-
-    def set_aligned_timestamps(self, aligned_timestamps: np.ndarray) -> None:
-        """Replace the times of the frames (s)."""
-        self._timestamps = aligned_timestamps
 
     def add_to_nwbfile(
         self,
@@ -174,12 +134,9 @@ class PoseInterface(ALFInterface, BasePoseEstimationInterface):
         """
         merged = dict_deep_update(self._default_metadata(), metadata or {}, append_list=False, remove_repeats=False)
         entry = merged["Pose"]["PoseEstimations"][self.metadata_key]
-        surplus = len(self._load_times()) - len(self._table)
         timestamps = self.get_timestamps()
-        if surplus > 0:
-            note = _surplus_note(surplus, len(self._table))
-            self.notes = [note]
-            entry["description"] = f"{entry['description']} {note}"
+        self.notes = self._surplus_notes()
+        entry["description"] = " ".join([entry["description"], *self.notes])
         stop = STUB_LENGTH if stub_test else None
         with warnings.catch_warnings():
             # NeuroConv hands the camera to ndx-pose under the argument's former name.
@@ -194,10 +151,6 @@ class PoseInterface(ALFInterface, BasePoseEstimationInterface):
         if write_ensemble and _further_columns(self._table.columns):
             table = _make_table(merged["Pose"]["PoseEnsembles"][self.metadata_key], self._table.iloc[:stop])
             nwbfile.processing["behavior"].add(table)
-
-    @classmethod
-    def _label(cls, session: ALFSession, instance: dict[str, str]) -> str:
-        return camel_case(instance["camera_name"]) + "Camera"
 
     def _choose_tracker(self, tracker: str) -> None:
         """Select the files of one tracker; one that is not the camera's default is told apart by its label."""
@@ -252,19 +205,14 @@ class PoseInterface(ALFInterface, BasePoseEstimationInterface):
             )
         return pandas.DataFrame(values, columns=names)
 
-    def _load_times(self) -> np.ndarray:
-        """All times of the camera, ``(m,)`` seconds, as stored."""
-        (dataset,) = self.sources["times"]
-        times = load_array(dataset)
-        if times.shape[1:] not in ((), (1,)):
-            raise DatasetInconsistentError(f"'{dataset.path}' has shape {times.shape}; it must be one time per frame.")
-        times = times.reshape(-1)
-        check_times(times, dataset)
-        return times
+    def _count_frames(self) -> int:
+        return len(self._table)
 
     def _default_metadata(self) -> dict[str, Any]:
         words = load_metadata_file(self.family)
         camera_name, key = self.instance["camera_name"], self.metadata_key
+        devices = describe_camera(camera_name)
+        (device_metadata_key,) = devices
         (dataset,) = self.sources["pose"]
         tracker = words["trackers"][dataset.attribute]
         read = ("pose", "columns", "times") if dataset.extension == "npy" else ("pose", "times")
@@ -272,14 +220,12 @@ class PoseInterface(ALFInterface, BasePoseEstimationInterface):
             "metadata_key": key,
             "label": self.label,
             "camera_name": camera_name,
-            "camera_label": camel_case(camera_name) + "Camera",
-            "device_metadata_key": f"{camera_name}_camera",
-            "camera": _word(words["cameras"], camera_name, camera_name=camera_name),
+            "device_metadata_key": device_metadata_key,
             "source_software": tracker["source_software"],
             "tracker_description": tracker["description"],
             "source": self._source_comment(*read) + ".",
         }
-        metadata = substitute(words["metadata"], substitutions)
+        metadata = {"Devices": devices, **substitute(words["metadata"], substitutions)}
         pose = metadata["Pose"]
         points = self._get_keypoint_names()
         pose["Skeletons"][key]["nodes"] = points
@@ -327,13 +273,6 @@ def _make_table(entry: dict[str, Any], table: pandas.DataFrame) -> DynamicTable:
         for name in _further_columns(table.columns)
     ]
     return DynamicTable(name=entry["name"], description=entry["description"], columns=columns)
-
-
-def _surplus_note(surplus: int, n_frames: int) -> str:
-    return (
-        f"The camera has {surplus + n_frames} times for {n_frames} frames; the first {surplus} were left out, since it "
-        "is the first frames that were not saved (IBL's rule)."
-    )
 
 
 def _describe_series(point: str, camera_name: str, words: dict[str, Any]) -> dict[str, str]:

@@ -6,9 +6,13 @@ from typing import Literal
 
 from ..errors import OutputExistsError, UsageError
 from ._audio import audio_datasets
+from ._camera_features import camera_feature_files, write_video
 from ._clocks import sync_front_files
 from ._ephys import make_probe, probe_datasets, write_raw_probe
+from ._ephys_qc import ephys_qc_datasets
 from ._files import add_uuids_to_names, write_datasets
+from ._nidq import write_nidq
+from ._passive import passive_datasets, write_passive_frames
 from ._probe import N_SITES
 from ._random import random_generator
 from ._task_files import (
@@ -53,8 +57,11 @@ def make_example_session(
     cameras: Sequence[str] = ("left", "right", "body"),
     pose_tracker: Literal["lightningPose", "dlc"] = "lightningPose",
     extra_camera_times: int = 0,
+    video: bool = False,
     audio: bool = True,
     audio_session_times: bool = True,
+    passive: bool = True,
+    ephys_qc: bool = False,
     histology: bool = True,
     sorter: str = "pykilosort",
     n_clusters: int = 30,
@@ -96,15 +103,22 @@ def make_example_session(
     wheel_layout : {"current", "legacy"}
         Position (rad), timestamps and movements; or the files of 2018: position (cm), times and velocity.
     cameras : sequence of {"left", "right", "body"}
-        Cameras with frame times and pose; four seconds each.
+        Cameras with frame times, pose and motion energy, the side cameras also with pupil and paw states; four seconds
+        each.
     pose_tracker : {"lightningPose", "dlc"}
         Which tracker's columns and file name.
     extra_camera_times : int
         How many more times than frames each camera has.
+    video : bool
+        Whether there are videos, of a moving square. To encode them takes PyAV (``pip install "ibl-nwb[video]"``).
     audio : bool
         Whether there is a spectrogram of the microphone.
     audio_session_times : bool
         Whether the spectrogram also has times on the session clock.
+    passive : bool
+        Whether a passive period follows the task; only beside probes.
+    ephys_qc : bool
+        Whether there are the noise, spectra and channel labels of each probe's raw data.
     histology : bool
         Whether the probes were found in the brain: coordinates and regions of channels and electrode sites.
     sorter : str
@@ -177,10 +191,28 @@ def make_example_session(
     datasets |= frame_time_files(camera_times)
     for camera in cameras:
         datasets |= pose_file(camera, pose_tracker, random_generator(seed, camera, "pose"))
+        n_frames = len(camera_times[camera]) - extra_camera_times
+        datasets |= camera_feature_files(camera, n_frames, random_generator(seed, camera, "features"))
+        if video:
+            write_video(session_path, camera, n_frames)
     if cameras:
         datasets |= licks_file(trials, random_generator(seed, "licks"))
     if probes:
-        datasets |= sync_front_files(trials, camera_times, session_end_s)
+        fronts = sync_front_files(trials, camera_times, session_end_s)
+        datasets |= fronts
+        if raw_bands:
+            write_nidq(
+                session_path,
+                fronts,
+                trials,
+                raw_format=raw_format,
+                duration_s=raw_duration_s,
+                created=start_time,
+                generator=random_generator(seed, "nidq"),
+            )
+        if passive:
+            datasets |= passive_datasets(session_end_s, task_collection, random_generator(seed, "passive"))
+            write_passive_frames(session_path, task_collection, random_generator(seed, "passive", "frames"))
     write_datasets(session_path, datasets)
 
     for index, name in enumerate(probes):
@@ -194,6 +226,16 @@ def make_example_session(
             seed=seed,
         )
         write_datasets(session_path, probe_datasets(probe, sorter, histology=histology, revisions=revisions, seed=seed))
+        if ephys_qc:
+            quality = ephys_qc_datasets(
+                name,
+                n_channels=n_channels,
+                ap_rate_hz=probe.clock.ap_rate_hz,
+                duration_s=session_end_s,
+                is_current_era=index % 2 == 0,
+                generator=random_generator(seed, name, "quality"),
+            )
+            write_datasets(session_path, quality)
         write_raw_probe(session_path, probe, raw_bands, raw_format, raw_duration_s, start_time, seed)
     if uuids_in_names:
         add_uuids_to_names(session_path, seed)
