@@ -15,9 +15,9 @@ from ibl_nwb.acquire import connect
 def eid_to_nwb(
     eid: str, output_folder: str | Path, *, one_url: str | None = None, cache_dir: str | Path | None = None
 ) -> Path:
-    """Download everything but the raw recordings, and convert it."""
+    """Download everything but the raw recordings and videos, and convert it."""
     one = connect(base_url=one_url, cache_dir=cache_dir)
-    document = make_document(eid, one=one, exclude=["RawEphys"], progress_bar_class=tqdm)
+    document = make_document(eid, one=one, exclude=["RawEphys", "NIDQ", "Video"], progress_bar_class=tqdm)
     return convert_document(document, output_folder, overwrite=True, progress_bar_class=tqdm).nwbfile_path
 
 

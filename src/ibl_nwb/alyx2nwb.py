@@ -14,8 +14,8 @@ from .errors import SessionNotFoundError, UsageError
 #: Options of make_document; every other argument is a term to search by.
 _DOCUMENT_OPTIONS = ("metadata", "alyx", "include", "exclude", "revision", "session_start_time", "timezone")
 
-#: The family whose files are so large that they are downloaded only when asked for.
-_RAW_FAMILY = "RawEphys"
+#: Families whose files are so large that they are downloaded only when asked for.
+_RAW_FAMILIES = ("RawEphys", "NIDQ", "ProbeSync", "Video")
 
 
 class Alyx2NWBMetadata:
@@ -30,8 +30,8 @@ class Alyx2NWBMetadata:
     session_path : path-like, optional
         The session folder, in place of an eid.
     save_raw : bool, default: False
-        Also download the raw recordings of sessions that are named by eid or search: tens of GB each. A session folder
-        is taken with all it has.
+        Also download the raw recordings and videos of sessions that are named by eid or search: tens of GB each. A
+        session folder is taken with all it has.
     **options
         Options of :func:`ibl_nwb.conversion.make_document` (``timezone``, ``metadata``, ``include``, ...) and terms of
         ONE to search by: ``subject``, ``date_range``, ``datasets`` (once spelled ``dataset_types``), ...
@@ -63,7 +63,7 @@ class Alyx2NWBMetadata:
         else:
             sources = _find_sources(eid, one_obj, options)
             if not save_raw and not document_options.get("include"):
-                document_options["exclude"] = [*(document_options.get("exclude") or ()), _RAW_FAMILY]
+                document_options["exclude"] = [*(document_options.get("exclude") or ()), *_RAW_FAMILIES]
         self.documents = [make_document(source, one=one_obj, **document_options) for source in sources]
 
     @property
@@ -109,7 +109,7 @@ class Alyx2NWBConverter:
     one_object : object, optional
         Accepted for the sake of old scripts: the document knows where the files are.
     save_raw : bool, optional
-        False leaves out the raw recordings. Default: whatever the metadata hold.
+        False leaves out the raw recordings and videos. Default: whatever the metadata hold.
     overwrite : bool, default: False
         Replace a file that is there.
     backend : {"hdf5", "zarr"}, default: "hdf5"
@@ -189,7 +189,7 @@ def _read_document(source: str | Path | dict[str, Any]) -> ConversionDocument:
 
 
 def _with_raw(document: ConversionDocument, save_raw: bool | None) -> ConversionDocument:
-    raw = {name for name in document.source_data if name.startswith(_RAW_FAMILY)}
+    raw = {name for name in document.source_data if name.startswith(_RAW_FAMILIES)}
     if save_raw and not raw:
         raise UsageError(
             "The metadata hold no raw recording. Collect them with Alyx2NWBMetadata(..., save_raw=True) first."
