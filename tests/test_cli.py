@@ -8,6 +8,7 @@ import sys
 import time
 
 import h5py
+import mtscomp
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -16,6 +17,7 @@ from pynwb import read_nwb
 from ibl_nwb import AlyxRecord
 from ibl_nwb.cli import format_size, main
 from ibl_nwb.testing import example_alyx_answers, make_example_session
+from ibl_nwb.writing import mtscomp_blocks
 
 
 @pytest.fixture(scope="module")
@@ -336,6 +338,42 @@ def test_killed_conversion_leaves_nothing_under_the_final_name(session_path, tmp
     process.wait()
     assert not (tmp_path / name).exists()
     assert len(list(tmp_path.glob(".*.part*"))) == 1, "the conversion was not killed while it was writing"
+
+
+def test_conversion_that_failed_is_resumed(tmp_path, monkeypatch):
+    session = make_example_session(
+        tmp_path / "in", n_channels=16, raw_duration_s=4, spikes_per_probe=100, n_trials=3, n_clusters=3
+    )
+    output, folder = tmp_path / "out" / "x.nwb", tmp_path / "out"
+    arguments = ["--include", "RawEphysAPProbe00", "--resume", "--jobs", "1", "--memory", "100"]
+    place, seen = mtscomp_blocks.place_differences, []
+
+    def fail_at_the_fourth_block(*its_arguments):
+        seen.append(1)
+        if len(seen) == 4:
+            raise OSError("the cable was pulled")
+        place(*its_arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mtscomp_blocks, "place_differences", fail_at_the_fourth_block)
+        with pytest.raises(OSError, match="the cable was pulled"):
+            convert(session, output, *arguments)
+    unfinished, journal = sorted(folder.iterdir())
+    assert unfinished.name == ".x.unfinished.part.nwb"
+    assert sum('"unit"' in line for line in journal.read_text().splitlines()) == 3
+    begun = unfinished.stat().st_ino
+
+    refused = convert(session, output, *arguments, "--stub")
+    assert refused.exit_code == 2
+    assert "cannot be resumed" in refused.output
+
+    assert convert(session, output, *arguments).exit_code == 0
+    assert output.stat().st_ino == begun
+    assert [path.name for path in folder.iterdir()] == ["x.nwb"]
+    (cbin,) = session.rglob("*imec0.ap.cbin")
+    expected = mtscomp.decompress(cbin, cbin.with_suffix(".ch"))[:]
+    with h5py.File(output) as file:
+        np.testing.assert_array_equal(file["acquisition/ElectricalSeriesAPProbe00/data"][:], expected[:, :-1])
 
 
 def test_demo(tmp_path):

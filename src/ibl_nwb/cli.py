@@ -191,8 +191,24 @@ def metadata(session: Path, output: Path, overwrite: bool, **options: Any) -> No
     show_default=True,
     help="Copy video files beside the NWB file, link them there, or leave them where they are.",
 )
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="Threads for raw recordings. [default: one for each processor]"
+)
+@click.option(
+    "--memory", metavar="MB", type=float, help="Memory for raw recordings at most. [default: a quarter of what is free]"
+)
+@click.option("--resume", is_flag=True, help="Go on with a conversion that was killed; keep what is there if it fails.")
 def convert(
-    session_or_json: Path, output: Path, stub: bool, overwrite: bool, backend: Any, videos: Any, **options: Any
+    session_or_json: Path,
+    output: Path,
+    stub: bool,
+    overwrite: bool,
+    backend: Any,
+    videos: Any,
+    jobs: int | None,
+    memory: float | None,
+    resume: bool,
+    **options: Any,
 ) -> None:
     """Convert a session folder, or the JSON document that 'ibl-nwb metadata' made of it, to an NWB file."""
     from tqdm import tqdm
@@ -201,7 +217,16 @@ def convert(
 
     document = _make_document(session_or_json, options)
     summary = convert_document(
-        document, output, stub_test=stub, overwrite=overwrite, backend=backend, videos=videos, progress_bar_class=tqdm
+        document,
+        output,
+        stub_test=stub,
+        overwrite=overwrite,
+        backend=backend,
+        videos=videos,
+        jobs=jobs,
+        memory_mb=memory,
+        resume=resume,
+        progress_bar_class=tqdm,
     )
     _print_summary(summary)
 

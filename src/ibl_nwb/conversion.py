@@ -172,6 +172,9 @@ def convert_document(
     overwrite: bool = False,
     backend: Backend = "hdf5",
     videos: VideoPlacement = "leave",
+    jobs: int | None = None,
+    memory_mb: float | None = None,
+    resume: bool = False,
     progress_bar_class: Callable[..., Any] | None = None,
 ) -> ConversionSummary:
     """Write the NWB file that a document describes.
@@ -191,6 +194,13 @@ def convert_document(
         Format of the file.
     videos : {"copy", "link", "leave"}, default: "leave"
         Whether video files are copied beside the NWB file, linked there, or left where they are.
+    jobs : int, optional
+        Threads that compress raw recordings. Default: one for each processor.
+    memory_mb : float, optional
+        Most memory in MB for samples of raw recordings on their way. Default: a quarter of what is free.
+    resume : bool, default: False
+        Go on where an earlier conversion of the same inputs was killed or failed, if one was; and keep what is written
+        if this one fails.
     progress_bar_class : callable, optional
         Makes the progress bars, one for each interface: ``tqdm.tqdm`` or something with its arguments and methods.
 
@@ -218,6 +228,9 @@ def convert_document(
         backend=backend,
         conversion_options=options,
         videos=videos,
+        jobs=jobs,
+        memory_mb=memory_mb,
+        resume=resume,
     )
     return ConversionSummary(
         nwbfile_path=nwbfile_path,

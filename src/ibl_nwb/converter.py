@@ -25,7 +25,7 @@ from .interfaces.base import ALFInterface
 from .metadata_keys import describe_unknown, drop_keys, find_unread_keys, without_blanks
 from .provenance import add_source_datasets
 from .session import ALFSession
-from .writing import atomic_output
+from .writing import atomic_output, write_part
 from .writing.videos import VideoPlacement, place_videos
 
 #: Look of the progress bars, in tqdm's terms.
@@ -246,12 +246,31 @@ class IBLConverter(NWBConverter):
         append_on_disk_nwbfile: bool = False,
         *,
         videos: VideoPlacement = "leave",
+        jobs: int | None = None,
+        memory_mb: float | None = None,
+        resume: bool = False,
     ) -> None:
         """Convert as any NWBConverter does, but so that a file under the final name is always complete.
 
-        Parameters are those of :meth:`neuroconv.NWBConverter.run_conversion`. An append changes the file in place.
-        ``videos`` says whether video files are copied beside the NWB file, linked there, or left where they are; the
-        NWB file refers to them by relative paths in each case.
+        Raw recordings are compressed by several threads, see :func:`ibl_nwb.writing.write_nwbfile`, those of other
+        NeuroConv interfaces too. An append changes the file in place, by NeuroConv's own writer.
+
+        Parameters
+        ----------
+        nwbfile_path, nwbfile, metadata, overwrite, backend, backend_configuration, conversion_options
+            As in :meth:`neuroconv.NWBConverter.run_conversion`.
+        append_on_disk_nwbfile : bool, default: False
+            As there. ``jobs``, ``memory_mb``, ``resume`` and ``videos`` do nothing then.
+        videos : {"copy", "link", "leave"}, default: "leave"
+            Whether video files are copied beside the NWB file, linked there, or left where they are; the NWB file
+            refers to them by relative paths in each case.
+        jobs : int, optional
+            Threads that compress raw recordings. Default: one for each processor.
+        memory_mb : float, optional
+            Most memory in MB for samples of raw recordings on their way. Default: a quarter of what is free.
+        resume : bool, default: False
+            Go on where an earlier conversion of the same inputs was killed or failed, if one was; and keep what is
+            written if this one fails.
 
         Raises
         ------
@@ -259,19 +278,43 @@ class IBLConverter(NWBConverter):
             If the file exists and ``overwrite`` is False, or cannot be written.
         MetadataIncompleteError, DocumentError
             If the metadata are incomplete or wrong.
+        UsageError
+            If what is to be resumed was made of other inputs, or there is not enough memory.
         """
-        arguments = dict(
-            nwbfile=nwbfile,
-            metadata=metadata,
-            backend=backend,
-            backend_configuration=backend_configuration,
-            conversion_options=conversion_options,
-        )
         if append_on_disk_nwbfile:
-            super().run_conversion(nwbfile_path=nwbfile_path, append_on_disk_nwbfile=True, **arguments)
+            super().run_conversion(
+                nwbfile_path=nwbfile_path,
+                nwbfile=nwbfile,
+                metadata=metadata,
+                backend=backend,
+                backend_configuration=backend_configuration,
+                conversion_options=conversion_options,
+                append_on_disk_nwbfile=True,
+            )
             return
-        with atomic_output(Path(nwbfile_path), overwrite=overwrite) as part_path:
-            super().run_conversion(nwbfile_path=part_path, **arguments)
+        if nwbfile is not None and backend_configuration is not None:
+            raise UsageError(
+                "A backend_configuration cannot be given with an nwbfile, to which this conversion only now adds its "
+                "data. Give backend, or use add_to_nwbfile and then ibl_nwb.writing.write_nwbfile."
+            )
+        metadata = self.get_metadata() if metadata is None else metadata
+        self.validate_metadata(metadata)
+        self.validate_conversion_options(conversion_options)
+        self.temporally_align_data_interfaces(metadata=metadata, conversion_options=conversion_options)
+        with atomic_output(Path(nwbfile_path), overwrite=overwrite, resume=resume) as part_path:
+            if nwbfile is None:
+                nwbfile = self.create_nwbfile(metadata, conversion_options)
+            else:
+                self.add_to_nwbfile(nwbfile, metadata, conversion_options)
+            write_part(
+                nwbfile,
+                part_path,
+                backend=backend,
+                backend_configuration=backend_configuration,
+                jobs=jobs,
+                memory_mb=memory_mb,
+                resume=resume,
+            )
             place_videos(Path(nwbfile_path), videos, written_path=part_path, overwrite=overwrite)
 
     @classmethod

@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import numpy as np
 from neuroconv.datainterfaces.ecephys.baserecordingextractorinterface import BaseRecordingExtractorInterface
-from neuroconv.tools.hdmf import GenericDataChunkIterator
 from neuroconv.utils import DeepDict
 from probeinterface import Probe
 from pydantic import DirectoryPath, validate_call
@@ -16,10 +15,11 @@ from spikeinterface.core import BaseRecording
 
 from ..errors import DatasetInconsistentError
 from ..probe_clock import AP_SAMPLES_PER_LF_SAMPLE, ProbeClock, aligned_clock, ap_samples_per_sample
-from ..recording_iterators import ClockIterator, iterate_traces
+from ..recording_iterators import ClockIterator
 from ..session import ALFSession, Dataset, load_array
 from ..spikeglx import SpikeGLXMeta
 from ..spikeglx_recording import SpikeGLXRecording
+from ..writing.traces import StreamedTraces
 from .base import REGULAR_TOLERANCE_S, STUB_LENGTH, ALFDataset, ALFInterface, series_timing
 from .electrodes import SITE_DATASETS, add_probe_electrodes, group_names, probe_metadata, read_probe_sites
 
@@ -245,12 +245,9 @@ class RawEphysInterface(ALFInterface, BaseRecordingExtractorInterface):
         source = self._source_comment(*filter(None, ("data", "compression", "meta", knots)))
         return source if self._is_aligned else f"{source}. {_NOT_ALIGNED}"
 
-    def _iterate_data(self, n_samples: int, options: dict[str, Any] | None) -> GenericDataChunkIterator:
+    def _iterate_data(self, n_samples: int, options: dict[str, Any] | None) -> StreamedTraces:
         """The samples, read while they are written."""
-        recording = self.recording_extractor
-        if n_samples < recording.get_num_samples():
-            recording = recording.frame_slice(0, n_samples)
-        return iterate_traces(recording, self._extractor_instance.samples.block_length, options)
+        return StreamedTraces(self.recording_extractor, stop_sample=n_samples, **(options or {}))
 
     def _timing(self, n_samples: int, always_write_timestamps: bool) -> dict[str, Any]:
         """Timing arguments of the series; the time of every sample is computed while it is written."""

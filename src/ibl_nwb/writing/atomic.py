@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import socket
@@ -43,11 +44,12 @@ def check_output(path: Path, *, overwrite: bool) -> None:
 
 
 @contextmanager
-def atomic_output(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def atomic_output(path: Path, *, overwrite: bool = False, resume: bool = False) -> Iterator[Path]:
     """Give a temporary sibling to write to, which takes the final name only if the block ends without an exception.
 
     The sibling is hidden, keeps the suffix, and names its host and process. What an earlier process of this host that
-    was killed left behind for the same output is removed first.
+    was killed left behind for the same output is removed first, or handed out to be completed. Its journal, if it has
+    one (:func:`journal_path`), goes where it goes.
 
     Parameters
     ----------
@@ -55,6 +57,8 @@ def atomic_output(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         The final name of the file, or of the folder for Zarr.
     overwrite : bool, default: False
         Whether something that is there already is replaced, at the end and at once.
+    resume : bool, default: False
+        Give a sibling of a name that stays the same, be it there already or not, and keep it if the block fails.
 
     Yields
     ------
@@ -67,26 +71,60 @@ def atomic_output(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         As in :func:`check_output`.
     """
     check_output(path, overwrite=overwrite)
-    _remove_abandoned_parts(path)
-    part = _part_path(path)
+    part = _unfinished_path(path) if resume else _part_path(path)
+    if resume:
+        _adopt_abandoned_part(path, part)
+    else:
+        _remove_with_journal(_unfinished_path(path))
+    for abandoned in _abandoned_parts(path):
+        _remove_with_journal(abandoned)
+    is_complete = False
     try:
         yield part
         _flush_to_disk(part)
         _move_into_place(part, path, overwrite=overwrite)
+        is_complete = True
     finally:
-        _remove(part)
+        if is_complete or not resume:
+            _remove_with_journal(part)
+
+
+def journal_path(part: Path) -> Path:
+    """Where the journal of an unfinished output is."""
+    return part.with_name(f"{part.name}.journal")
 
 
 def _part_path(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{socket.gethostname()}-{os.getpid()}.part{path.suffix}")
 
 
-def _remove_abandoned_parts(path: Path) -> None:
+def _unfinished_path(path: Path) -> Path:
+    """Name of a part that is to be resumed, whoever does so."""
+    return path.with_name(f".{path.stem}.unfinished.part{path.suffix}")
+
+
+def _abandoned_parts(path: Path) -> list[Path]:
+    """Parts of processes of this host that are gone, in the order in which they were last written to."""
     prefix = f".{path.stem}.{socket.gethostname()}-"
-    for part in path.parent.glob(f"{prefix}*.part{path.suffix}"):
-        process = part.name.removeprefix(prefix).split(".")[0]
+    parts = set()
+    for found in path.parent.glob(f"{glob.escape(prefix)}*.part{path.suffix}*"):
+        process = found.name.removeprefix(prefix).split(".")[0]
         if process.isdigit() and not _is_running(int(process)):
-            _remove(part)
+            parts.add(found.with_name(found.name.removesuffix(".journal")))
+    return sorted(parts, key=lambda part: part.stat().st_mtime if part.exists() else 0)
+
+
+def _adopt_abandoned_part(path: Path, unfinished: Path) -> None:
+    """Have the last part that a killed process left be the one to resume, unless there is one already."""
+    abandoned = [part for part in _abandoned_parts(path) if part.exists() and journal_path(part).exists()]
+    if abandoned and not unfinished.exists():
+        journal_path(abandoned[-1]).replace(journal_path(unfinished))
+        abandoned[-1].rename(unfinished)
+
+
+def _remove_with_journal(part: Path) -> None:
+    _remove(part)
+    _remove(journal_path(part))
 
 
 def _is_running(process: int) -> bool:
