@@ -3,7 +3,13 @@
 :func:`write_nwbfile` and :class:`StreamedTraces` work with any NeuroConv converter and any SpikeInterface recording.
 """
 
+from typing import TYPE_CHECKING
+
 from .atomic import atomic_output, check_output
+
+if TYPE_CHECKING:
+    from .streaming import write_nwbfile, write_part
+    from .traces import StreamedTraces
 
 __all__ = ["StreamedTraces", "atomic_output", "check_output", "write_nwbfile", "write_part"]
 
