@@ -304,7 +304,7 @@ class TestConverter:
         session_path = make_example_session(
             tmp_path / "in", n_channels=16, raw_duration_s=0.3, n_trials=3, n_clusters=4, spikes_per_probe=100,
         )  # fmt: skip
-        seen = []
+        seen, closed = [], []
 
         class Bar:
             def __init__(self, total=None, **options):
@@ -321,6 +321,9 @@ class TestConverter:
 
             write = update
 
+            def close(self):
+                closed.append(self)
+
         trees = []
         for converter_class in (IBLConverter, NeuroConvsWriter):
             converter = converter_class.from_session(session_path, timezone="Europe/Lisbon")
@@ -335,6 +338,7 @@ class TestConverter:
             if not name.endswith(("identifier", "file_create_date")):
                 assert_array_equal(values, trees[1][name], err_msg=name)
         assert {"RawEphysAPProbe00", "RawEphysLFProbe01"} <= set(seen)
+        assert closed
 
 
 def tree(path, backend):

@@ -83,6 +83,7 @@ class IBLConverter(NWBConverter):
         #: Sentences about the session as a whole that a user should know.
         self.notes: list[str] = []
         self.progress_bar_class: Callable[..., Any] | None = None
+        self._bars: list[Any] = []
 
     @classmethod
     def from_session(
@@ -225,7 +226,7 @@ class IBLConverter(NWBConverter):
         elif "iterator_options" in interface.get_conversion_options_schema()["properties"]:
             bar = dict(
                 display_progress=True,
-                progress_bar_class=self.progress_bar_class,
+                progress_bar_class=self._open_bar,
                 progress_bar_options={"desc": name, **_BAR_OPTIONS},
             )
             yield {**options, "iterator_options": {**bar, **(options.get("iterator_options") or {})}}
@@ -233,6 +234,12 @@ class IBLConverter(NWBConverter):
             with self.progress_bar_class(total=1, desc=name, **_BAR_OPTIONS) as bar:
                 yield options
                 bar.update(1)
+
+    def _open_bar(self, *args: Any, **kwargs: Any) -> Any:
+        """Make a bar that is closed when the file is written; hdmf's iterators leave theirs open."""
+        assert self.progress_bar_class is not None
+        self._bars.append(self.progress_bar_class(*args, **kwargs))
+        return self._bars[-1]
 
     def run_conversion(
         self,
@@ -315,6 +322,8 @@ class IBLConverter(NWBConverter):
                 memory_mb=memory_mb,
                 resume=resume,
             )
+            while self._bars:
+                self._bars.pop().close()
             place_videos(Path(nwbfile_path), videos, written_path=part_path, overwrite=overwrite)
 
     @classmethod
