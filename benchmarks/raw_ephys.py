@@ -256,6 +256,7 @@ def route_c(session: Path, work: Path, jobs: int | None = None, chunk_shape: lis
     from ibl_nwb.writing import write_nwbfile
     from ibl_nwb.writing.streaming import write_nwbfile  # noqa: F811  (imports are left out of the times)
 
+    load_kernels()
     watch = Stopwatch()
     interface = RawEphysInterface(session, probe_name="probe00")
     watch.lap("open")
@@ -265,6 +266,17 @@ def route_c(session: Path, work: Path, jobs: int | None = None, chunk_shape: lis
     write_nwbfile(nwbfile, work / "x.nwb", jobs=jobs)
     watch.lap("write")
     return watch.stop()
+
+
+def load_kernels() -> None:
+    """What numba imports and loads at the first call of a kernel."""
+    from ibl_nwb.writing.codec import zlib_stream
+    from ibl_nwb.writing.transform import Tiling, place_differences
+
+    tiling = Tiling((2, 1), (2, 1), 2, np.dtype("int16"))
+    tile = np.zeros(tiling.tiles_shape, np.uint8)
+    place_differences(np.zeros((1, 2), np.int16), np.arange(1), slice(0, 2), tile, 0, tiling)
+    zlib_stream(tile[0, 0], 1, 2)
 
 
 ROUTES = {"a": route_a, "b": route_b, "c": route_c}
@@ -400,8 +412,14 @@ def print_stages(arguments: argparse.Namespace) -> None:
     target.close()
     (arguments.folder / "stored.h5").unlink()
     total = recording.get_num_samples() * (N_COLUMNS - 1) * 2 / 1e6
+    session = str(folder.parent.parent)
+    rows = run_in_turn(arguments, {str(n): {"route": "c", "session": session, "jobs": n} for n in together})
     for n, seconds in together.items():
-        print(f"bound of these stages with {n} threads: {total * seconds:.2f} s for {arguments.seconds} s")
+        written, bound = rows[str(n)]["write"], total * seconds
+        print(
+            f"{n} threads: the stages bound {arguments.seconds} s of recording at {bound:.2f} s; writing takes "
+            f"{written:.2f} s, {written / bound:.2f} of it"
+        )
 
 
 def _median_seconds(stage, n_threads: int, repeat: int) -> float:
