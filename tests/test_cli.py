@@ -401,3 +401,10 @@ def test_import_is_light():
 )
 def test_sizes_as_people_read_them(n_bytes, text):
     assert format_size(n_bytes) == text
+
+
+@pytest.mark.parametrize("memory", ["nan", "0", "-5", "half"])
+def test_memory_must_be_a_number_of_megabytes(tmp_path, memory):
+    result = CliRunner().invoke(main, ["convert", str(tmp_path), "--memory", memory])
+    assert result.exit_code == 2
+    assert "--memory" in result.output

@@ -254,7 +254,12 @@ class TestMetadata:
 
     def test_own_device_may_be_added(self, session_path, record):
         converter = IBLConverter.from_session(session_path, alyx=record, include=["PoseLeftCamera"])
-        converter.validate_metadata(converter.merge_metadata({"Devices": {"my_lens": {"name": "Lens"}}}))
+        merged = converter.merge_metadata({"Devices": {"my_lens": {"name": "Lens"}}})
+        converter.validate_metadata(merged)
+        assert merged["Devices"]["my_lens"] == {"name": "Lens"}
+        assert len(merged["Devices"]) == 1 + len(converter.get_metadata()["Devices"])
+        with pytest.raises(DocumentError, match="Devices.my_lens"):
+            converter.validate_metadata(converter.merge_metadata({"Devices": {"my_lens": "Lens"}}))
 
     def test_start_time_without_zone_asks_for_the_zone(self, behaviour_path):
         converter = IBLConverter.from_session(behaviour_path)

@@ -252,5 +252,8 @@ class TestNamesOfTheFirstConverter:
 
 
 def test_numpy_values_of_users_metadata_become_json(session_path):
-    document = make_document(session_path, metadata={"Subject": {"weight": str(np.float64(0.02))}})
-    json.dumps(document.model_dump(mode="json"))
+    given = {"Wheel": {"wheel": {"wheel_position": {"conversion": np.float64(0.5), "resolution": np.int64(3)}}}}
+    document = make_document(session_path, metadata=given)
+    dumped = json.loads(json.dumps(document.model_dump(mode="json")))
+    entry = dumped["metadata"]["Wheel"]["wheel"]["wheel_position"]
+    assert (entry["conversion"], entry["resolution"]) == (0.5, 3)

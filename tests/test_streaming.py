@@ -425,6 +425,8 @@ class TestOptions:
         assert plan_resources(tiling, jobs=4, memory_mb=3.1 * unit_mb) == Resources(1, 1)
         with pytest.raises(UsageError, match="--memory"):
             plan_resources(tiling, jobs=4, memory_mb=unit_mb)
+        with pytest.raises(UsageError, match="nan MB are too little"):
+            plan_resources(tiling, memory_mb=float("nan"))
         with pytest.raises(UsageError, match="--jobs"):
             plan_resources(tiling, jobs=0)
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
 from hdmf.common import DynamicTable, VectorData
 from pynwb import NWBFile
 
 from .alyx import AlyxRecord
+from .json_values import json_values
 
 #: Columns of the table of trajectories that hold numbers: field of Alyx, column, description.
 _TRAJECTORY_NUMBERS = (
@@ -54,7 +51,7 @@ def add_alyx_tables(nwbfile: NWBFile, record: AlyxRecord) -> None:
 
 
 def _make_record_table(record: AlyxRecord) -> DynamicTable:
-    values = dict(_json_values(record.model_dump(mode="json"), ""))
+    values = dict(json_values(record.model_dump(mode="json")))
     pointer = "Where the value is in the record, as a JSON Pointer (RFC 6901), e.g. /subject/nickname."
     return DynamicTable(
         name="AlyxRecord",
@@ -107,15 +104,3 @@ def _make_trajectory_table(record: AlyxRecord) -> DynamicTable:
         description="Estimates of where each probe went, one row for each, from the Alyx database.",
         columns=columns,
     )
-
-
-def _json_values(content: Any, pointer: str) -> Iterator[tuple[str, str]]:
-    """JSON Pointer and JSON text of every value that is not itself a filled object or list."""
-    if isinstance(content, dict) and content:
-        for key, value in content.items():
-            yield from _json_values(value, f"{pointer}/{str(key).replace('~', '~0').replace('/', '~1')}")
-    elif isinstance(content, list) and content:
-        for index, value in enumerate(content):
-            yield from _json_values(value, f"{pointer}/{index}")
-    else:
-        yield pointer, json.dumps(content, ensure_ascii=False)

@@ -195,7 +195,10 @@ def metadata(session: Path, output: Path, overwrite: bool, **options: Any) -> No
     "--jobs", type=click.IntRange(min=1), help="Threads for raw recordings. [default: one for each processor]"
 )
 @click.option(
-    "--memory", metavar="MB", type=float, help="Memory for raw recordings at most. [default: a quarter of what is free]"
+    "--memory",
+    metavar="MB",
+    type=click.IntRange(min=1),
+    help="Memory for raw recordings at most. [default: a quarter of what is free]",
 )
 @click.option("--resume", is_flag=True, help="Go on with a conversion that was killed; keep what is there if it fails.")
 def convert(
@@ -206,7 +209,7 @@ def convert(
     backend: Any,
     videos: Any,
     jobs: int | None,
-    memory: float | None,
+    memory: int | None,
     resume: bool,
     **options: Any,
 ) -> None:

@@ -20,6 +20,7 @@ from .converter import IBLConverter
 from .document import ConversionDocument, blanks_for_dandi
 from .errors import DocumentError
 from .folder_facts import in_zone, parse_time
+from .json_values import to_json
 from .metadata_keys import without_blanks
 from .writing import check_output
 from .writing.videos import VideoPlacement
@@ -265,7 +266,7 @@ def read_metadata(metadata: dict | str | Path | None) -> dict[str, Any]:
         raise DocumentError(f"The metadata '{path}' are neither JSON nor YAML: {error}.") from error
     if not isinstance(content, dict):
         raise DocumentError(f"The metadata '{path}' hold no blocks such as NWBFile or Subject.")
-    return without_blanks(json.loads(json.dumps(content, default=str)))
+    return without_blanks(json.loads(json.dumps(content, default=to_json)))
 
 
 def resolve_output(output: str | Path | None, metadata: dict[str, Any], backend: Backend) -> Path:

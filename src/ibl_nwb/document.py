@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from .alyx import AlyxRecord
 from .converter import IBLConverter
 from .errors import DocumentError, SessionNotFoundError
+from .json_values import to_json
 
 #: Fields that DANDI asks for and a conversion does without.
 DANDI_SUBJECT_FIELDS = ("subject_id", "species", "sex", "age")
@@ -87,7 +88,7 @@ class ConversionDocument(BaseModel):
         session = converter.session
         if session is None:
             raise SessionNotFoundError("The converter has no interface of an IBL session.")
-        merged = json.loads(json.dumps(converter.merge_metadata(metadata), default=str))
+        merged = json.loads(json.dumps(converter.merge_metadata(metadata), default=to_json))
         for field in _OF_THE_MAKING:
             merged["NWBFile"].pop(field, None)
         merged["NWBFile"].setdefault("session_start_time", None)

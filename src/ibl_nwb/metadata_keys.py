@@ -15,6 +15,8 @@ def find_unread_keys(
 ) -> Iterator[str]:
     """Sentences about keys that nothing reads: unknown blocks, and unknown keys anywhere in the blocks that are ours.
 
+    Entries of open registries that are no mappings count as such.
+
     Parameters
     ----------
     metadata : dict
@@ -34,6 +36,8 @@ def find_unread_keys(
             yield f"Metadata: {describe_unknown(block, known_blocks, 'block')}"
         elif block in closed:
             yield from _compare(content, defaults.get(block), properties.get(block, {}), block)
+        elif block in OPEN_REGISTRIES:
+            yield from _check_entries(content, block)
 
 
 def drop_keys(content: Any, known: Any, droppable: Any) -> Any:
@@ -66,6 +70,17 @@ def describe_unknown(name: str, known: Iterable[str], kind: str = "interface") -
     close = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean '{close[0]}'?" if close else ""
     return f"There is no {kind} '{name}'.{hint} Known: {', '.join(sorted(known))}."
+
+
+def _check_entries(content: Any, block: str) -> Iterator[str]:
+    """What NeuroConv, which comes before any schema here, would stumble over."""
+    entries = content.items() if isinstance(content, dict) else [("key", content)]
+    for key, entry in entries:
+        if not isinstance(entry, dict):
+            yield (
+                f"Metadata at {block}.{key}: {entry!r} is not an entry of a registry, such as "
+                '{"name": "Lens", "description": "What it is."}.'
+            )
 
 
 def _compare(content: Any, defaults: Any, schema: dict[str, Any], place: str) -> Iterator[str]:

@@ -6,7 +6,6 @@ import re
 from typing import Any
 
 import numpy as np
-from hdmf.common import MeaningsTable
 from neuroconv import BaseDataInterface
 from pydantic import DirectoryPath, validate_call
 from pynwb import NWBFile
@@ -15,6 +14,7 @@ from pynwb.epoch import TimeIntervals
 
 from ..errors import DatasetInconsistentError, UsageError
 from .base import STUB_LENGTH, ALFDataset, ALFInterface, load_metadata_file, snake_case
+from .meanings import make_meanings
 
 
 class TrialsInterface(ALFInterface, BaseDataInterface):
@@ -101,7 +101,7 @@ class TrialsInterface(ALFInterface, BaseDataInterface):
         table = TimeIntervals(name=entry["name"], description=entry["description"], columns=list(columns.values()))
         for attribute, column in columns.items():
             if "meanings" in texts[attribute]:
-                table.add_meanings_table(_make_meanings(column, texts[attribute]["meanings"]))
+                table.add_meanings_table(make_meanings(column, texts[attribute]["meanings"]))
         self._add_table(nwbfile, table)
 
     def _columns(self) -> dict[str, np.ndarray]:
@@ -156,16 +156,3 @@ def _describe_column(attribute: str, described: dict[str, Any]) -> dict[str, Any
     column = dict(described.get(attribute, {"description": "Not described by IBL's documentation."}))
     alf_name = re.sub(r"^intervals_[01]$", "intervals", attribute)
     return {"name": column_name(attribute), **column, "description": f"{column['description']} ALF: trials.{alf_name}."}
-
-
-def _make_meanings(column: VectorData, meanings: dict[str, str]) -> MeaningsTable:
-    """Table of what each code of a column means, the codes in the column's own type."""
-    values = np.array([float(value) for value in meanings]).astype(column.data.dtype)
-    return MeaningsTable(
-        target=column,
-        description=f"What the values of the column '{column.name}' mean.",
-        columns=[
-            VectorData(name="value", description="Value in the column.", data=values),
-            VectorData(name="meaning", description="What it means.", data=list(meanings.values())),
-        ],
-    )

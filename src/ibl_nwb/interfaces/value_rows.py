@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from typing import Any
 
 from hdmf.common import DynamicTable
 from pynwb.core import VectorData
+
+from ..json_values import json_values
 
 
 def make_value_table(texts: dict[str, Any], content: Any, source: str) -> DynamicTable:
@@ -36,16 +36,3 @@ def make_value_table(texts: dict[str, Any], content: Any, source: str) -> Dynami
             VectorData(name=name, description=texts["columns"][name], data=data) for name, data in columns.items()
         ],
     )
-
-
-def json_values(content: Any, pointer: str = "") -> Iterator[tuple[str, str]]:
-    """JSON Pointer and JSON text of every value that is not itself a filled object or list."""
-    if isinstance(content, dict) and content:
-        for key, value in content.items():
-            yield from json_values(value, f"{pointer}/{str(key).replace('~', '~0').replace('/', '~1')}")
-    elif isinstance(content, list) and content:
-        for index, value in enumerate(content):
-            yield from json_values(value, f"{pointer}/{index}")
-    else:
-        # Dates, which YAML knows and JSON does not, as ISO 8601 text.
-        yield pointer, json.dumps(content, ensure_ascii=False, default=str)

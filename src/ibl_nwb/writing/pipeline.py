@@ -61,7 +61,7 @@ def plan_resources(tiling: Tiling, jobs: int | None = None, memory_mb: float | N
         memory_bytes = max(_free_memory() * _SHARE_OF_FREE_MEMORY, _working_bytes(tiling))
     else:
         memory_bytes = memory_mb * 1e6
-        if memory_bytes < _working_bytes(tiling):
+        if not memory_bytes >= _working_bytes(tiling):  # NaN, too
             raise UsageError(
                 f"{memory_mb:g} MB are too little: a chunk row of {tiling.unit_length} samples of {tiling.shape[1]} "
                 f"channels takes {_working_bytes(tiling) / 1e6:.0f} MB. Give more with --memory, or shorter chunks."
