@@ -142,7 +142,7 @@ class TestSourceData:
     def test_source_data_fit_the_schema(self, session_path):
         import jsonschema
 
-        from ibl_nwb.converter import find_source_data
+        from ibl_nwb.instances import find_source_data
         from ibl_nwb.session import ALFSession
 
         schema = IBLConverter.get_source_schema()

@@ -18,8 +18,9 @@ from pynwb import NWBFile
 from .alyx import AlyxRecord
 from .alyx_anatomy import add_alyx_anatomy, alyx_group_locations
 from .alyx_tables import add_alyx_tables
-from .errors import DatasetMissingError, DocumentError, MetadataIncompleteError, UsageError
+from .errors import DocumentError, MetadataIncompleteError, UsageError
 from .folder_facts import read_folder_facts
+from .instances import find_instances, find_source_data
 from .interfaces import interface_list
 from .interfaces.base import ALFInterface
 from .metadata_keys import describe_unknown, drop_keys, find_unread_keys, without_blanks
@@ -381,97 +382,11 @@ class IBLConverter(NWBConverter):
         if self.session is None or next(self._unread_keys(metadata), None) is None:
             return metadata
         left_out: dict[str, Any] = {}
-        for name, source in find_available(self.session)[0].items():
+        for name, source in find_instances(self.session).available.items():
             if name not in self.data_interface_objects:
                 interface = self._interface_class(name)(**source)
                 left_out = dict_deep_update(left_out, interface.get_metadata(), append_list=False, remove_repeats=False)
         return drop_keys(metadata, self.get_metadata(), left_out)
-
-
-def find_source_data(
-    session: ALFSession, *, include: Iterable[str] | None = None, exclude: Iterable[str] | None = None
-) -> dict[str, dict[str, Any]]:
-    """Source data of every interface that applies to a session.
-
-    Parameters
-    ----------
-    session : ALFSession
-        The session.
-    include, exclude : iterable of str, optional
-        Families or instances to convert only, or to leave out.
-
-    Returns
-    -------
-    dict of str to dict
-        Constructor arguments by instance name, as JSON values.
-
-    Raises
-    ------
-    UsageError, DatasetMissingError
-        As in :meth:`IBLConverter.from_session`.
-    """
-    available, incomplete, family_of = find_available(session)
-    by_default = {interface.family: interface.by_default for interface in interface_list}
-    known = {*family_of, *family_of.values(), *(interface.family for interface in interface_list)}
-    included, excluded = set(include or ()), set(exclude or ())
-    for name in sorted(included | excluded):
-        if name not in known:
-            raise UsageError(describe_unknown(name, known))
-
-    def is_wanted(name: str) -> bool:
-        names = {name, family_of[name]}
-        wanted = bool(names & included) if included else by_default[family_of[name]]
-        return wanted and not names & excluded
-
-    for name, missing in incomplete.items():
-        if is_wanted(name):
-            raise DatasetMissingError(
-                f"{name} cannot be converted: '{session.path}' lacks {', '.join(missing)}. Add it, or leave it "
-                f"out with --exclude {name}."
-            )
-    wanted = {name: source for name, source in available.items() if is_wanted(name)}
-    absent = included - {part for name in wanted for part in (name, family_of[name])}
-    if absent:
-        listed = ", ".join(available) or "nothing"
-        raise DatasetMissingError(
-            f"'{session.path}' holds nothing for {', '.join(sorted(absent))}. It holds: {listed}."
-        )
-    if not wanted:
-        raise DatasetMissingError(
-            f"'{session.path}' holds nothing to convert. To see what it holds and why not: "
-            f"ibl-nwb inspect {session.path}"
-        )
-    return wanted
-
-
-def find_available(
-    session: ALFSession,
-) -> tuple[dict[str, dict[str, Any]], dict[str, tuple[str, ...]], dict[str, str]]:
-    """What a session holds for the interfaces.
-
-    Returns
-    -------
-    available : dict of str to dict
-        Constructor arguments of every instance that is complete, by instance name.
-    incomplete : dict of str to tuple of str
-        Required datasets that the others lack.
-    family_of : dict of str to str
-        Family of every instance.
-    """
-    available: dict[str, dict[str, Any]] = {}
-    incomplete: dict[str, tuple[str, ...]] = {}
-    family_of: dict[str, str] = {}
-    given = {} if session.revision is None else {"revision": session.revision}
-    for interface in interface_list:
-        for instance in interface.get_instances(session):
-            name = interface.get_instance_name(session, instance)
-            available[name], family_of[name] = (
-                {"session_path": str(session.path), **instance, **given},
-                interface.family,
-            )
-        for name, (_, missing) in interface.get_incomplete_instances(session).items():
-            incomplete[name], family_of[name] = missing, interface.family
-    return available, incomplete, family_of
 
 
 def _merge(lower: dict, higher: dict) -> DeepDict:

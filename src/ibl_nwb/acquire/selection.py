@@ -133,7 +133,7 @@ def choose_files(kept: KeptRecord, session_path: Path, selection: Selection) -> 
 
 def chosen_datasets(session: ALFSession, selection: Selection) -> list[Dataset]:
     """The datasets of a session that a conversion with some interfaces reads."""
-    from ..converter import find_source_data
+    from ..instances import find_source_data
     from ..interfaces import interface_list
 
     wanted = find_source_data(session, include=selection.include, exclude=selection.exclude)
