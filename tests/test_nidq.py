@@ -18,6 +18,7 @@ from ibl_nwb.interfaces.nidq import NIDQInterface
 from ibl_nwb.interfaces.sync import SyncInterface
 from ibl_nwb.session import ALFSession
 from ibl_nwb.testing import make_example_session
+from ibl_nwb.writing import filling
 
 STEM = "raw_ephys_data/_spikeglx_ephysData_g0_t0.nidq"
 RATE_HZ = 30_003.0003
@@ -148,6 +149,22 @@ class TestSamples:
         pieces = [piece.data for piece in data]
         assert [len(piece) for piece in pieces] == [3000] * 7 + [2]
         assert_array_equal(np.concatenate(pieces), decompress(session_path)[:, 0])
+
+    @pytest.mark.parametrize("backend", ["hdf5", "zarr"])
+    def test_are_streamed_into_a_file_of_their_own(self, session_path, tmp_path, backend, monkeypatch):
+        units, encode = [], filling._UnitEncoder.__call__
+        monkeypatch.setattr(
+            filling._UnitEncoder, "__call__", lambda self, unit: units.append(unit) or encode(self, unit)
+        )
+        interface = NIDQInterface(session_path)
+        metadata = interface.get_metadata()
+        metadata["NWBFile"]["session_start_time"] = "2023-05-18T10:00:00+01:00"
+        path = tmp_path / ("x.nwb" if backend == "hdf5" else "x.nwb.zarr")
+        interface.run_conversion(path, metadata=metadata, backend=backend)
+        assert units == [0, 0]  # one for each series
+        written = read_nwb(path).acquisition
+        columns = np.column_stack([written[name].data[:] for name in ("NIDQBpod", "NIDQDigitalWord")])
+        assert_array_equal(columns, decompress(session_path))
 
     def test_that_were_aligned_have_the_times_that_were_set(self, session_path):
         interface = NIDQInterface(session_path)

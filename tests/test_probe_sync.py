@@ -13,10 +13,12 @@ from pynwb import read_nwb
 from pynwb.testing.mock.file import mock_NWBFile
 from real_data import CHIMERA, needs_real_data
 
+from ibl_nwb.converter import IBLConverter
 from ibl_nwb.errors import DatasetInconsistentError, DatasetMissingError, UsageError
 from ibl_nwb.interfaces.probe_sync import ProbeSyncInterface
 from ibl_nwb.session import ALFSession
 from ibl_nwb.testing import make_example_session
+from ibl_nwb.writing import mtscomp_blocks
 
 BENT_KNOTS = np.array([[-500.5, 10.0], [3000.25, 10.2], [8000, 10.3], [20_000, 10.9]])
 
@@ -102,6 +104,22 @@ def test_two_probes_beside_a_foreign_interface(tmp_path, session_path, backend):
     nwbfile.read_io.close()
     if backend == "hdf5":
         check_valid(path)
+
+
+@pytest.mark.parametrize("backend", ["hdf5", "zarr"])
+@pytest.mark.parametrize("with_traces", [True, False])
+def test_is_streamed_and_inflated_only_once(tmp_path, session_path, backend, with_traces, monkeypatch):
+    opened, begin = [], mtscomp_blocks._Block.open
+    monkeypatch.setattr(mtscomp_blocks._Block, "open", lambda self, data: opened.append(1) or begin(self, data))
+    session = shutil.copytree(session_path, tmp_path / "lab/Subjects/EX_001/2023-05-18/001")
+    path = tmp_path / ("x.nwb" if backend == "hdf5" else "x.nwb.zarr")
+    include = ["ProbeSyncProbe00", *["RawEphysAPProbe00"][:with_traces]]
+    converter = IBLConverter.from_session(session, include=include)
+    metadata = converter.get_metadata()
+    metadata["NWBFile"]["session_start_time"] = "2023-05-18T10:00:00+01:00"
+    converter.run_conversion(path, metadata=metadata, backend=backend)
+    assert len(opened) == 1  # the recording is one block
+    assert_array_equal(read_nwb(path).acquisition["TimeSeriesSyncProbe00"].data[:], sync_word(session))
 
 
 class TestInstances:

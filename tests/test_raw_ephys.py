@@ -19,10 +19,17 @@ from pynwb.testing.mock.file import mock_NWBFile
 from real_data import CHIMERA, needs_real_data
 from spikeinterface import load as load_recording
 
-from ibl_nwb.errors import DatasetInconsistentError, DatasetMissingError, DatasetUnreadableError, UsageError
+from ibl_nwb.errors import (
+    DatasetInconsistentError,
+    DatasetMissingError,
+    DatasetUnreadableError,
+    OutputExistsError,
+    UsageError,
+)
 from ibl_nwb.interfaces.raw_ephys import RawEphysInterface
 from ibl_nwb.session import ALFSession
 from ibl_nwb.testing import make_example_session
+from ibl_nwb.writing import filling
 
 N_SITES = 16
 DURATION_S = 0.5
@@ -274,6 +281,55 @@ class TestSamples:
         expected = np.full(N_SITES, 2.34375)
         expected[3] = 4.6875
         assert_allclose(series.channel_conversion[:] * 1e6, expected, rtol=1e-12)
+
+
+class TestConversionWithoutConverter:
+    @pytest.mark.parametrize("backend", ["hdf5", "zarr"])
+    def test_streams_the_samples(self, session_path, tmp_path, backend, monkeypatch):
+        units, encode = [], filling._UnitEncoder.__call__
+        monkeypatch.setattr(
+            filling._UnitEncoder, "__call__", lambda self, unit: units.append(unit) or encode(self, unit)
+        )
+        interface = RawEphysInterface(session_path, probe_name="probe00")
+        path = convert(interface, tmp_path / ("x.nwb" if backend == "hdf5" else "x.nwb.zarr"), backend=backend)
+        assert units == [0]
+        assert_array_equal(read_nwb(path).acquisition["ElectricalSeriesAPProbe00"].data[:], decompress(session_path))
+
+    def test_takes_options_and_a_file_in_memory(self, session_path, tmp_path):
+        nwbfile = mock_NWBFile(identifier="mine")
+        interface = RawEphysInterface(session_path, probe_name="probe00")
+        metadata = with_start_time(interface)
+        interface.run_conversion(tmp_path / "x.nwb", nwbfile=nwbfile, metadata=metadata, stub_test=True)
+        written = read_nwb(tmp_path / "x.nwb")
+        assert (written.identifier, len(written.acquisition["ElectricalSeriesAPProbe00"].data)) == ("mine", 100)
+
+    def test_follows_a_backend_configuration(self, session_path, tmp_path):
+        interface = RawEphysInterface(session_path, probe_name="probe00")
+        metadata = with_start_time(interface)
+        configuration = interface.get_default_backend_configuration(interface.create_nwbfile(metadata), "hdf5")
+        location = "acquisition/ElectricalSeriesAPProbe00/data"
+        configuration.dataset_configurations[location].chunk_shape = (777, 5)
+        interface.run_conversion(tmp_path / "x.nwb", metadata=metadata, backend_configuration=configuration)
+        with h5py.File(tmp_path / "x.nwb") as file:
+            assert file[location].chunks == (777, 5)
+            assert_array_equal(file[location][:], decompress(session_path))
+        with pytest.raises(UsageError, match="backend_configuration"):
+            interface.run_conversion(
+                tmp_path / "y.nwb", nwbfile=mock_NWBFile(), backend_configuration=configuration, metadata=metadata
+            )
+
+    def test_keeps_what_is_there_unless_it_may_be_replaced(self, session_path, tmp_path):
+        path = convert(RawEphysInterface(session_path, probe_name="probe00", band="lf"), tmp_path / "x.nwb")
+        content = path.read_bytes()
+        interface = RawEphysInterface(session_path, probe_name="probe00")
+        with pytest.raises(OutputExistsError, match="overwrite"):
+            interface.run_conversion(path, metadata=with_start_time(interface))
+        damaged = raw_file(session_path, "ap.cbin")
+        damaged.write_bytes(damaged.read_bytes()[:1000] + bytes(damaged.stat().st_size - 1000))
+        with pytest.raises(DatasetUnreadableError):
+            convert(interface, path)
+        assert path.read_bytes() == content
+        assert sorted(found.name for found in tmp_path.iterdir()) == ["session", "x.nwb"]
 
 
 class TestTimes:

@@ -37,6 +37,7 @@ from ibl_nwb.converter import IBLConverter
 from ibl_nwb.errors import (
     DatasetInconsistentError,
     DatasetUnreadableError,
+    NetworkError,
     OutputExistsError,
     OutputNotWritableError,  # noqa: F401
     UsageError,
@@ -47,10 +48,11 @@ from ibl_nwb.recording_iterators import ClockIterator
 from ibl_nwb.spikeglx_recording import SpikeGLXRecording
 from ibl_nwb.testing import make_example_session
 from ibl_nwb.testing._spikeglx_meta import spikeglx_meta
-from ibl_nwb.writing import StreamedTraces, codec, huffman, streaming, transform, write_nwbfile
+from ibl_nwb.writing import StreamedTraces, codec, huffman, mtscomp_blocks, streaming, transform, write_nwbfile
+from ibl_nwb.writing.columns import StreamedColumns
 from ibl_nwb.writing.filling import Settings
 from ibl_nwb.writing.pipeline import Resources, plan_resources, run_in_order
-from ibl_nwb.writing.remote import RemoteSpikeGLXRecording
+from ibl_nwb.writing.remote import RemoteSamples
 from ibl_nwb.writing.transform import Tiling
 
 RATE_HZ = 30_000
@@ -355,6 +357,197 @@ def tree(path, backend):
     else:
         zarr.open(str(path), mode="r").visititems(add)
     return found
+
+
+class TestColumns:
+    """Single columns of a file, such as lines of the sync board or the sync word of a probe."""
+
+    LOCATION = "acquisition/TimeSeries/data"
+
+    def make_nwbfile(self, data, beside=None):
+        nwbfile = mock_NWBFile() if beside is None else make_nwbfile(beside)
+        nwbfile.add_acquisition(TimeSeries(name="TimeSeries", data=data, unit="n.a.", rate=1.0))
+        return nwbfile
+
+    def write(self, path, data, beside=None, **options):
+        write_nwbfile(self.make_nwbfile(data, beside), path, **options)
+        file = zarr.open(str(path), mode="r") if path.is_dir() else h5py.File(path)
+        return file[self.LOCATION]
+
+    @pytest.mark.parametrize("compression", ["gzip", "blosc", "none"])
+    @pytest.mark.parametrize("backend", ["hdf5", "zarr"])
+    @pytest.mark.parametrize("columns", [[0], [17], [40], [38, 39], [40, 3]])
+    def test_are_those_of_mtscomp(self, tmp_path, source, backend, columns, compression):
+        decompressed = mtscomp.decompress(source, source.with_suffix(".ch"))[:, columns]
+        data = StreamedColumns(open_source(source).samples, columns, chunk_shape=(3000, 1)[: len(columns)])
+        path = tmp_path / ("x.nwb" if backend == "hdf5" else "x.nwb.zarr")
+        written = self.write(path, data, backend=backend, compression=compression)
+        assert_array_equal(written[:], decompressed[:, 0] if len(columns) == 1 else decompressed)
+        assert written.dtype == "int16"
+        assert written.chunks == (3000, 1)[: len(columns)]
+
+    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(data=st.data())
+    def test_of_any_part_are_the_same(self, tmp_path, data):
+        draw = data.draw
+        n_samples, n_columns = draw(st.integers(1, 3000)), draw(st.integers(2, 9))
+        folder = tmp_path / str(time.time_ns())
+        samples = make_samples(n_samples, n_columns)
+        source = write_source(folder, samples, draw(st.integers(1, 1500)), compressed=draw(st.booleans()))
+        columns = draw(st.lists(st.integers(0, n_columns - 1), min_size=1, max_size=3, unique=True))
+        start = draw(st.integers(0, n_samples - 1))
+        stop = draw(st.integers(start + 1, n_samples))
+        chunk_length = draw(st.integers(1, stop - start))
+        chunk_shape, buffer_shape = ((n, len(columns))[: min(2, len(columns))] for n in (chunk_length, stop - start))
+        streamed = StreamedColumns(
+            open_source(source).samples, columns, start, stop, chunk_shape=chunk_shape, buffer_shape=buffer_shape
+        )
+        expected = samples[start:stop, columns[0] if len(columns) == 1 else columns]
+        assert_array_equal(streamed[:], expected)
+        assert_array_equal(self.write(folder / "x.nwb", streamed, jobs=draw(st.integers(1, 4)))[:], expected)
+
+    @pytest.mark.parametrize("settings", [{"chunk_order": "C"}, {"do_time_diff": False}])
+    def test_compressed_in_other_ways_are_the_same(self, tmp_path, settings):
+        samples = make_samples(2_500, 9)
+        flat = write_source(tmp_path / "in", samples, compressed=False)
+        mtscomp.compress(
+            flat, flat.with_suffix(".cbin"), flat.with_suffix(".ch"), sample_rate=3e4, n_channels=9, dtype=np.int16,
+            chunk_duration=1 / 30, n_threads=1, check_after_compress=False, quiet=True, **settings,
+        )  # fmt: skip
+        data = StreamedColumns(open_source(flat.with_suffix(".cbin")).samples, [8], 100, 2_400, chunk_shape=(700,))
+        assert_array_equal(self.write(tmp_path / "x.nwb", data)[:], samples[100:2_400, 8])
+
+    def count_bytes_inflated(self, monkeypatch):
+        inflate, counts = codec.Inflater._inflate, []
+
+        def counted(self, n_bytes):
+            piece = inflate(self, n_bytes)
+            counts.append(len(piece))
+            return piece
+
+        monkeypatch.setattr(codec.Inflater, "_inflate", counted)
+        return counts
+
+    @pytest.mark.parametrize("column", [0, 20, 40])
+    def test_are_inflated_as_far_as_they_reach(self, tmp_path, source, monkeypatch, column):
+        counts = self.count_bytes_inflated(monkeypatch)
+        self.write(tmp_path / "x.nwb", StreamedColumns(open_source(source).samples, [column]))
+        assert sum(counts) == 12_345 * 2 * (column + 1)
+
+    @pytest.mark.parametrize("is_first", [True, False])
+    def test_beside_their_traces_are_not_inflated_again(self, tmp_path, source, expected, monkeypatch, is_first):
+        counts = self.count_bytes_inflated(monkeypatch)
+        recording = open_source(source)
+        word = StreamedColumns(recording.samples, [40], chunk_shape=(5000,))
+        nwbfile = self.make_nwbfile(word, StreamedTraces(recording))
+        if is_first:  # by the order in which the file's objects are found
+            children = nwbfile.all_children()
+            monkeypatch.setattr(nwbfile, "all_children", lambda: children[::-1])
+        write_nwbfile(nwbfile, tmp_path / "x.nwb")
+        assert sum(counts) == 12_345 * 2 * 41
+        with h5py.File(tmp_path / "x.nwb") as file:
+            assert_array_equal(file[LOCATION][:], expected)
+            assert_array_equal(file[self.LOCATION][:], make_samples(12_345, 41)[:, 40])
+
+    def test_beside_other_parts_of_their_traces_are_the_same(self, tmp_path, source, expected):
+        recording = open_source(source)
+        word = StreamedColumns(recording.samples, [40], 900, 9_100, chunk_shape=(5000,))
+        some = StreamedTraces(recording.select_channels(["AP7", "AP3"]), start_sample=3_500, stop_sample=11_111)
+        assert_array_equal(self.write(tmp_path / "x.nwb", word, some)[:], make_samples(12_345, 41)[900:9_100, 40])
+        assert_array_equal(read(tmp_path / "x.nwb"), expected[3_500:11_111, [7, 3]])
+
+    def test_that_do_not_shrink_are_not_kept(self, tmp_path, monkeypatch):
+        samples = np.random.default_rng(0).integers(-32768, 32767, (5000, 4)).astype(np.int16)
+        source = write_source(tmp_path / "in", samples)
+        counts = self.count_bytes_inflated(monkeypatch)
+        recording = open_source(source)
+        written = self.write(tmp_path / "x.nwb", StreamedColumns(recording.samples, [3]), StreamedTraces(recording))
+        assert sum(counts) == 2 * samples.nbytes
+        assert_array_equal(written[:], samples[:, 3])
+
+    @pytest.mark.parametrize("backend", ["hdf5", "zarr"])
+    @pytest.mark.parametrize("n_before", [5, 15])
+    def test_go_on_after_a_failure(self, tmp_path, source, expected, monkeypatch, backend, n_before):
+        """While the traces (13 blocks) or the word are written."""
+        path = tmp_path / ("x.nwb" if backend == "hdf5" else "x.nwb.zarr")
+
+        def data():
+            samples = open_source(source).samples
+            return StreamedColumns(samples, [40], chunk_shape=(1000,)), TestResume().traces(source)
+
+        with monkeypatch.context() as patch:
+            TestResume().fail_at(n_before, patch)
+            with pytest.raises(OSError, match="cable"):
+                self.write(path, *data(), resume=True, jobs=1, backend=backend)
+        with monkeypatch.context() as patch:
+            seen = TestResume().fail_at(100, patch)
+            written = self.write(path, *data(), resume=True, jobs=1, backend=backend)
+        assert len(seen) == 2 * 13 - n_before
+        assert_array_equal(written[:], make_samples(12_345, 41)[:, 40])
+        file = zarr.open(str(path), mode="r") if path.is_dir() else h5py.File(path)
+        assert_array_equal(file[LOCATION][:], expected)
+        assert not leftovers(tmp_path, path)
+
+    def test_of_another_part_are_not_resumed(self, tmp_path, source, monkeypatch):
+        samples = open_source(source).samples
+        with monkeypatch.context() as patch:
+            TestResume().fail_at(3, patch)
+            with pytest.raises(OSError, match="cable"):
+                self.write(tmp_path / "x.nwb", StreamedColumns(samples, [40], 0, 9_000), resume=True)
+        for columns, start in (([40], 1), ([39], 0)):
+            with pytest.raises(UsageError, match="raw recordings"):
+                data = StreamedColumns(samples, columns, start, start + 9_000)
+                self.write(tmp_path / "x.nwb", data, resume=True)
+
+    def test_report_progress_in_bytes(self, tmp_path, source):
+        seen = []
+
+        class Bar:
+            def __init__(self, total, **options):
+                seen.append(total)
+
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *error):
+                pass
+
+            def update(self, n):
+                seen.append(n)
+
+        data = StreamedColumns(open_source(source).samples, [3], chunk_shape=(5000,))
+        self.write(tmp_path / "x.nwb", data, progress_bar_class=Bar)
+        assert seen[0] == sum(seen[1:]) == 12_345 * 2
+        assert len(seen) == 1 + 1 + 3  # what was done before, and the units
+
+    def test_need_the_memory_of_whole_blocks(self, tmp_path, source):
+        data = StreamedColumns(open_source(source).samples, [3], chunk_shape=(1000,))
+        tiling = data.tiling((1000,), is_shuffled=True)
+        largest = int(np.diff(json.loads(source.with_suffix(".ch").read_text())["chunk_offsets"]).max())
+        assert data.blocks.held_bytes(tiling) == 2 * largest > tiling.unit_bytes
+        needed = 2 * tiling.unit_bytes + 2 * largest
+        assert plan_resources(tiling, 4, 2.5 * needed / 1e6, 2 * largest).n_threads == 2
+        with pytest.raises(UsageError, match="--memory"):
+            self.write(tmp_path / "x.nwb", data, memory_mb=0.9 * needed / 1e6)
+        assert not list(tmp_path.iterdir())
+
+    def test_of_a_long_unit_are_inflated_one_block_after_the_other(self, tmp_path, source, monkeypatch):
+        block, opened, finished = mtscomp_blocks._Block, [], []
+        begin, end = block.open, block.finish
+        monkeypatch.setattr(block, "open", lambda self, data: opened.append(1) or begin(self, data))
+        monkeypatch.setattr(block, "finish", lambda self: finished.append(len(opened)) or end(self))
+        self.write(tmp_path / "x.nwb", StreamedColumns(open_source(source).samples, [40]), jobs=1)
+        assert finished == list(range(1, 14))
+
+    def test_of_a_damaged_file_are_refused(self, tmp_path):
+        source = write_source(tmp_path / "in", make_samples(5000, 9))
+        content = bytearray(source.read_bytes())
+        begin = len(content) // 2
+        content[begin : begin + 20] = bytes(20)
+        source.write_bytes(content)
+        with pytest.raises(DatasetUnreadableError, match="Block 2"):
+            self.write(tmp_path / "x.nwb", StreamedColumns(open_source(source).samples, [8]))
+        assert not (tmp_path / "x.nwb").exists()
 
 
 class TestAnyRecording:
@@ -800,16 +993,17 @@ class RangeHandler(BaseHTTPRequestHandler):
 
 class TestServer:
     @pytest.fixture
-    def server(self, source):
+    def server(self, source, monkeypatch):
+        monkeypatch.setattr("ibl_nwb.acquire.ranges.ATTEMPTS", 3)
+        monkeypatch.setattr("ibl_nwb.acquire.ranges.FIRST_WAIT_S", 0.01)
         server = RangeServer(source.parent)
         yield server
         server.shutdown()
         server.server_close()
 
     def open(self, server, source):
-        return RemoteSpikeGLXRecording(
-            server.url(source), source.with_suffix(".meta"), source.with_suffix(".ch"), attempts=3, wait_s=0.01
-        )
+        samples = RemoteSamples(server.url(source), source.with_suffix(".ch"), 41)
+        return SpikeGLXRecording("elsewhere.cbin", source.with_suffix(".meta"), samples=samples)
 
     def test_samples_are_those_of_the_file(self, tmp_path, server, source, expected):
         recording = self.open(server, source)
@@ -825,19 +1019,20 @@ class TestServer:
         server.faults = [500, "cut", None, 503, 429, None, "cut"]
         assert_array_equal(read(write(tmp_path / "x.nwb", traces, jobs=1)), expected)
 
-    @pytest.mark.parametrize("ignores_ranges", [True, False])
-    def test_faults_that_stay_end_in_a_clear_error(self, tmp_path, server, source, ignores_ranges):
+    @pytest.mark.parametrize(("ignores_ranges", "said"), [(True, "does not know ranges"), (False, "asked 3 times")])
+    def test_faults_that_stay_end_in_a_clear_error(self, tmp_path, server, source, ignores_ranges, said):
         traces = StreamedTraces(self.open(server, source))
         server.ignores_ranges = ignores_ranges
         server.faults = [] if ignores_ranges else [500] * 1000
-        with pytest.raises(DatasetUnreadableError, match="asked 3 times"):
+        with pytest.raises(NetworkError, match=said):
             write(tmp_path / "x.nwb", traces)
         assert not list(tmp_path.iterdir())
 
     def test_a_file_of_another_size_is_refused(self, tmp_path, server, source):
         other = write_source(tmp_path / "other", make_samples(500, 41))
-        with pytest.raises(DatasetInconsistentError, match="belong"):
-            RemoteSpikeGLXRecording(server.url(source), other.with_suffix(".meta"), other.with_suffix(".ch"))
+        samples = RemoteSamples(server.url(source), other.with_suffix(".ch"), 41)
+        with pytest.raises(DatasetInconsistentError, match=f"has {source.stat().st_size} bytes, but"):
+            samples.read(0, 10, slice(None))
 
 
 def test_memory_does_not_grow_with_the_length(tmp_path):

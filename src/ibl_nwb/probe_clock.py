@@ -81,26 +81,28 @@ class ProbeClock:
         ap_samples = _map_linearly(seconds, self.knot_seconds, self.knot_samples, self.ap_rate_hz)
         return ap_samples / self.ap_samples_per_sample
 
-    def start_and_rate(self, n_samples: int) -> tuple[float, float]:
-        """The straight line through the first and the last sample.
+    def start_and_rate(self, n_samples: int, first_sample: int = 0) -> tuple[float, float]:
+        """The straight line through the first and the last of some samples.
 
         Parameters
         ----------
         n_samples : int
-            Samples of the recording.
+            How many samples.
+        first_sample : int, default: 0
+            The first of them.
 
         Returns
         -------
         starting_time, rate : float
             Seconds and Hz.
         """
-        first, last = self.times(np.array([0, n_samples - 1])).tolist()
+        first, last = self.times(np.array([first_sample, first_sample + n_samples - 1])).tolist()
         if len(self.knot_samples) < 2 or n_samples < 2:
             return first, self.rate_hz
         return first, (n_samples - 1) / (last - first)
 
-    def fits_rate(self, n_samples: int, tolerance: float = 1e-6) -> bool:
-        """Whether a starting time and a rate give the time of every sample.
+    def fits_rate(self, n_samples: int, tolerance: float = 1e-6, first_sample: int = 0) -> bool:
+        """Whether a starting time and a rate give the time of every one of some samples.
 
         Times are linear between knots, so the largest deviation from :meth:`start_and_rate` is at a sample next to a
         knot; no other sample has to be looked at.
@@ -108,9 +110,11 @@ class ProbeClock:
         Parameters
         ----------
         n_samples : int
-            Samples of the recording.
+            How many samples.
         tolerance : float, default: 1e-6
             How far any sample's time may be off, in seconds.
+        first_sample : int, default: 0
+            The first of the samples.
 
         Returns
         -------
@@ -119,10 +123,10 @@ class ProbeClock:
         """
         if n_samples < 3 or len(self.knot_samples) < 3:
             return True
-        knots = self.knot_samples / self.ap_samples_per_sample
+        knots = self.knot_samples / self.ap_samples_per_sample - first_sample
         suspects = np.clip(np.concatenate([np.floor(knots), np.ceil(knots)]), 0, n_samples - 1)
-        start, rate = self.start_and_rate(n_samples)
-        return bool(np.abs(self.times(suspects) - (start + suspects / rate)).max() <= tolerance)
+        start, rate = self.start_and_rate(n_samples, first_sample)
+        return bool(np.abs(self.times(first_sample + suspects) - (start + suspects / rate)).max() <= tolerance)
 
 
 def aligned_clock(

@@ -12,9 +12,12 @@ from pynwb import NWBFile, TimeSeries
 
 from ..errors import DatasetInconsistentError
 from ..session import ALFSession
+from ..snippets import Snippet
 from ..spikeglx import SpikeGLXMeta
-from .base import STUB_LENGTH, ALFDataset, ALFInterface, camel_case, load_metadata_file, series_timing, substitute
-from .sample_columns import ColumnIterator, only_one, open_samples
+from ..writing.columns import StreamedColumns
+from .base import ALFDataset, ALFInterface, AlignableTimes, camel_case, load_metadata_file, series_timing, substitute
+from .raw_recording import RawRecordingMixin
+from .sample_columns import add_statement, only_one, open_samples
 from .sync_wiring import FIRST_ANALOG_CHANNEL, describe_bits, distinct_names, read_lines, recording_kind
 
 #: Range of the converter where ``niMaxInt`` is absent (16 bits; SpikeGLX metadata guide).
@@ -48,7 +51,7 @@ class AnalogColumn(NamedTuple):
     volts_per_count: float
 
 
-class NIDQInterface(ALFInterface, BaseTemporalAlignmentInterface):
+class NIDQInterface(RawRecordingMixin, ALFInterface, AlignableTimes, BaseTemporalAlignmentInterface):
     """Recording of the sync board: ``_spikeglx_ephysData*.nidq``, compressed with mtscomp or flat.
 
     Each analog line becomes a series of the integers that were recorded, with the factor to volts at the input; the
@@ -65,7 +68,7 @@ class NIDQInterface(ALFInterface, BaseTemporalAlignmentInterface):
 
     family = "NIDQ"
     datasets = (
-        ALFDataset("data", ("ephysData*.nidq.cbin", "ephysData*.nidq.bin"), required=True),
+        ALFDataset("data", ("ephysData*.nidq.cbin", "ephysData*.nidq.bin"), required=True, streamable=True),
         ALFDataset("meta", ("ephysData*.nidq.meta",), required=True, support=True),
         ALFDataset("compression", ("ephysData*.nidq.ch",), support=True),
         ALFDataset("wiring", ("ephysData*.nidq.wiring.json",), support=True),
@@ -79,6 +82,7 @@ class NIDQInterface(ALFInterface, BaseTemporalAlignmentInterface):
         *,
         collection: str | None = None,
         revision: str | None = None,
+        data_url: str | None = None,
         verbose: bool = False,
     ):
         """
@@ -92,11 +96,15 @@ class NIDQInterface(ALFInterface, BaseTemporalAlignmentInterface):
             Collection of the datasets, e.g. "raw_sync_data". Default: the first that has them.
         revision : str, optional
             Revision of the datasets. Default: the newest of each; "" for files without a revision only.
+        data_url : str, optional
+            Address of the ``.cbin`` file on a server, read from there as it is converted if it is not in the folder.
         verbose : bool, default: False
             Passed on to NeuroConv.
         """
-        self._open_session(session_path, revision, collection=collection)
-        super().__init__(verbose=verbose, session_path=session_path, collection=collection, revision=revision)
+        self._open_session(session_path, revision, data_url=data_url, collection=collection)
+        super().__init__(
+            verbose=verbose, session_path=session_path, collection=collection, revision=revision, data_url=data_url
+        )
         self._meta = SpikeGLXMeta(only_one(self.session, self.sources["meta"]).path)
         self._counts = _saved_columns(self._meta)
         self._samples = open_samples(
@@ -105,7 +113,6 @@ class NIDQInterface(ALFInterface, BaseTemporalAlignmentInterface):
             self._meta.n_saved_channels,
             self._meta.sampling_rate_hz,
         )
-        self._timestamps: np.ndarray | None = None
 
     @classmethod
     def get_missing_datasets(cls, session: ALFSession, instance: dict[str, str]) -> tuple[str, ...]:
@@ -120,20 +127,14 @@ class NIDQInterface(ALFInterface, BaseTemporalAlignmentInterface):
         """Session times of all samples, ``(n_samples,)`` seconds from 0, computed when asked for."""
         return np.arange(self._samples.n_samples) / self._meta.sampling_rate_hz
 
-    def get_timestamps(self) -> np.ndarray:
-        """Session times of all samples, aligned if they were set, ``(n_samples,)`` seconds."""
-        return self.get_original_timestamps() if self._timestamps is None else self._timestamps
-
-    def set_aligned_timestamps(self, aligned_timestamps: np.ndarray) -> None:
-        """Replace the times of the samples (s)."""
-        self._timestamps = aligned_timestamps
-
     def add_to_nwbfile(
         self,
         nwbfile: NWBFile,
         metadata: dict | None = None,
         *,
         stub_test: bool = False,
+        start_s: float | None = None,
+        stop_s: float | None = None,
         iterator_options: dict | None = None,
     ) -> None:
         """
@@ -147,22 +148,33 @@ class NIDQInterface(ALFInterface, BaseTemporalAlignmentInterface):
             Names and descriptions in the block "NIDQ". Default: those of :meth:`get_metadata`.
         stub_test : bool, default: False
             Write the first 100 samples only.
+        start_s : float, optional
+            Write only samples from this time on, in seconds of the session. Default: from the first.
+        stop_s : float, optional
+            Write only samples before this time. Default: to the last.
         iterator_options : dict, optional
             How the samples are read and written: buffer_gb, buffer_shape, chunk_mb, chunk_shape, display_progress,
             progress_bar_class, progress_bar_options, as NeuroConv has them.
+
+        Raises
+        ------
+        UsageError
+            If no sample is between ``start_s`` and ``stop_s``.
         """
         entry = self._get_entry(metadata, "NIDQ")
-        n_samples = min(self._samples.n_samples, STUB_LENGTH) if stub_test else self._samples.n_samples
-        shared = {**self._timing(n_samples), "comments": self._source_comment("data", "compression", "meta", "wiring")}
+        snippet = self._choose_snippet(self._samples.n_samples, start_s, stop_s, stub_test)
+        sources = self._source_comment("data", "compression", "meta", "wiring")
+        shared = {**self._timing(snippet), "comments": add_statement(sources, snippet.statement)}
+        part = (snippet.first_sample, snippet.stop_sample)
         options = iterator_options or {}
         for line, analog in self._analog_lines.items():
-            data = ColumnIterator(self._samples, [analog.column], n_samples, **options)
+            data = StreamedColumns(self._samples, [analog.column], *part, **options)
             nwbfile.add_acquisition(
                 TimeSeries(**entry[line], data=data, unit="volts", conversion=analog.volts_per_count, **shared)
             )
         words = list(range(self._meta.n_saved_channels - self._counts["DW"], self._meta.n_saved_channels))
         if words:
-            data = ColumnIterator(self._samples, words, n_samples, **options)
+            data = StreamedColumns(self._samples, words, *part, **options)
             nwbfile.add_acquisition(TimeSeries(**entry["digital_word"], data=data, unit="n.a.", **shared))
 
     @cached_property
@@ -190,10 +202,13 @@ class NIDQInterface(ALFInterface, BaseTemporalAlignmentInterface):
             entry["digital_word"]["description"] += f" {describe_bits(self._lines)}"
         return {"NIDQ": {self.metadata_key: entry}}
 
-    def _timing(self, n_samples: int) -> dict[str, Any]:
+    def _time_of(self, sample: int) -> float:
+        return sample / self._meta.sampling_rate_hz if self._timestamps is None else float(self._timestamps[sample])
+
+    def _timing(self, snippet: Snippet) -> dict[str, Any]:
         if self._timestamps is None:
-            return {"starting_time": 0.0, "rate": self._meta.sampling_rate_hz}
-        return series_timing(self._timestamps[:n_samples])
+            return {"starting_time": snippet.first_s, "rate": self._meta.sampling_rate_hz}
+        return series_timing(self._timestamps[snippet.first_sample : snippet.stop_sample])
 
 
 def _saved_columns(meta: SpikeGLXMeta) -> dict[str, int]:

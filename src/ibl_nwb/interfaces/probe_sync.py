@@ -11,11 +11,13 @@ from pydantic import DirectoryPath, validate_call
 from pynwb import NWBFile, TimeSeries
 
 from ..probe_clock import ProbeClock
-from ..recording_iterators import ClockIterator
 from ..session import ALFSession
+from ..snippets import Snippet
 from ..spikeglx import SpikeGLXMeta
-from .base import REGULAR_TOLERANCE_S, STUB_LENGTH, ALFDataset, ALFInterface, camel_case, series_timing
-from .sample_columns import ColumnIterator, only_one, open_samples, read_probe_clock
+from ..writing.columns import StreamedColumns
+from .base import ALFDataset, ALFInterface, AlignableTimes, camel_case, series_timing
+from .raw_recording import RawRecordingMixin
+from .sample_columns import add_statement, clock_timing, only_one, open_samples, read_probe_clock, used_knots
 from .sync_wiring import describe_bits, read_lines, recording_kind
 
 _COLLECTIONS = ("raw_ephys_data/{probe_name}", "raw_ephys_data/{probe_name}/*")
@@ -23,14 +25,15 @@ _COLLECTIONS = ("raw_ephys_data/{probe_name}", "raw_ephys_data/{probe_name}/*")
 _NOT_ALIGNED = "Times are those of the probe clock, from 0 at the first sample, not aligned to the session."
 
 
-class ProbeSyncInterface(ALFInterface, BaseTemporalAlignmentInterface):
+class ProbeSyncInterface(RawRecordingMixin, ALFInterface, AlignableTimes, BaseTemporalAlignmentInterface):
     """The sync word of one probe: the last column of ``_spikeglx_ephysData*.imec*.ap``, 16 lines per sample.
 
     Its integers are stored as they are; which line is on which bit is in the description, from the wiring file or IBL's
     default wiring. Times are those of the samples of the probe, as for the raw voltages. The LF file holds the same
     lines at every twelfth sample: it is used where there is no AP file.
 
-    A compressed file has to be inflated whole to get at the column, a second time when the voltages are converted too.
+    A compressed file has to be inflated whole to get at the column. Where the voltages of the band go to the same file,
+    the word is kept while these are read, and costs nothing.
     """
 
     display_name = "IBL probe sync word"
@@ -39,11 +42,15 @@ class ProbeSyncInterface(ALFInterface, BaseTemporalAlignmentInterface):
     info = "Interface for the sync word of a Neuropixels probe of an IBL session."
 
     family = "ProbeSync"
-    by_default = False  # it reads the whole AP recording once more
+    by_default = False  # without the AP band it reads the whole AP recording
     handles = ("band", "probe_name")
     datasets = (
         ALFDataset(
-            "data", ("ephysData*.imec*.{band}.cbin", "ephysData*.imec*.{band}.bin"), _COLLECTIONS, required=True
+            "data",
+            ("ephysData*.imec*.{band}.cbin", "ephysData*.imec*.{band}.bin"),
+            _COLLECTIONS,
+            required=True,
+            streamable=True,
         ),
         ALFDataset("meta", ("ephysData*.imec*.{band}.meta",), _COLLECTIONS, required=True, support=True),
         ALFDataset("compression", ("ephysData*.imec*.{band}.ch",), _COLLECTIONS, support=True),
@@ -61,6 +68,7 @@ class ProbeSyncInterface(ALFInterface, BaseTemporalAlignmentInterface):
         probe_name: str,
         band: Literal["ap", "lf"] | None = None,
         revision: str | None = None,
+        data_url: str | None = None,
         verbose: bool = False,
     ):
         """
@@ -76,12 +84,19 @@ class ProbeSyncInterface(ALFInterface, BaseTemporalAlignmentInterface):
             From the file of which band. Default: AP if it is there.
         revision : str, optional
             Revision of the datasets. Default: the newest of each; "" for files without a revision only.
+        data_url : str, optional
+            Address of the ``.cbin`` file on a server, read from there as it is converted if it is not in the folder.
         verbose : bool, default: False
             Passed on to NeuroConv.
         """
-        self._open_session(session_path, revision, probe_name=probe_name, band=band)
+        self._open_session(session_path, revision, data_url=data_url, probe_name=probe_name, band=band)
         super().__init__(
-            verbose=verbose, session_path=session_path, probe_name=probe_name, band=band, revision=revision
+            verbose=verbose,
+            session_path=session_path,
+            probe_name=probe_name,
+            band=band,
+            revision=revision,
+            data_url=data_url,
         )
         self._meta = SpikeGLXMeta(only_one(self.session, self.sources["meta"]).path)
         self._samples = open_samples(
@@ -90,7 +105,6 @@ class ProbeSyncInterface(ALFInterface, BaseTemporalAlignmentInterface):
             self._meta.n_saved_channels,
             self._meta.sampling_rate_hz,
         )
-        self._timestamps: np.ndarray | None = None
 
     @classmethod
     def get_instances(cls, session: ALFSession) -> list[dict[str, str]]:
@@ -119,20 +133,14 @@ class ProbeSyncInterface(ALFInterface, BaseTemporalAlignmentInterface):
         """Session times of all samples by the probe's knots, ``(n_samples,)`` seconds, computed when asked for."""
         return self._clock.times(np.arange(self._samples.n_samples))
 
-    def get_timestamps(self) -> np.ndarray:
-        """Session times of all samples, aligned if they were set, ``(n_samples,)`` seconds."""
-        return self.get_original_timestamps() if self._timestamps is None else self._timestamps
-
-    def set_aligned_timestamps(self, aligned_timestamps: np.ndarray) -> None:
-        """Replace the times of the samples (s)."""
-        self._timestamps = aligned_timestamps
-
     def add_to_nwbfile(
         self,
         nwbfile: NWBFile,
         metadata: dict | None = None,
         *,
         stub_test: bool = False,
+        start_s: float | None = None,
+        stop_s: float | None = None,
         iterator_options: dict | None = None,
     ) -> None:
         """
@@ -146,43 +154,50 @@ class ProbeSyncInterface(ALFInterface, BaseTemporalAlignmentInterface):
             Name and description in the block "ProbeSync". Default: those of :meth:`get_metadata`.
         stub_test : bool, default: False
             Write the first 100 samples only.
+        start_s : float, optional
+            Write only samples from this time on, in seconds of the session. Default: from the first.
+        stop_s : float, optional
+            Write only samples before this time. Default: to the last.
         iterator_options : dict, optional
             How the samples are read and written: buffer_gb, buffer_shape, chunk_mb, chunk_shape, display_progress,
             progress_bar_class, progress_bar_options, as NeuroConv has them.
+
+        Raises
+        ------
+        UsageError
+            If no sample is between ``start_s`` and ``stop_s``.
         """
         if not self._meta.n_sync_channels:
             self.notes.append(f"'{self.sources['data'][0].relative_path}' was saved without its sync word.")
             return
         entry = self._get_entry(metadata, "ProbeSync")
-        n_samples = min(self._samples.n_samples, STUB_LENGTH) if stub_test else self._samples.n_samples
+        snippet = self._choose_snippet(self._samples.n_samples, start_s, stop_s, stub_test)
         words = list(range(self._meta.n_neural_channels, self._meta.n_saved_channels))
-        comments = self._source_comment("data", "compression", "meta", *self._knot_keys, "wiring")
-        if not self._is_aligned:
-            entry["description"], comments = f"{entry['description']} {_NOT_ALIGNED}", f"{comments}. {_NOT_ALIGNED}"
+        sources = self._source_comment("data", "compression", "meta", *used_knots(self.sources), "wiring")
+        not_aligned = "" if self._is_aligned else _NOT_ALIGNED
+        entry["description"] = " ".join(filter(None, (entry["description"], not_aligned)))
         nwbfile.add_acquisition(
             TimeSeries(
                 **entry,
-                data=ColumnIterator(self._samples, words, n_samples, **(iterator_options or {})),
+                data=StreamedColumns(
+                    self._samples, words, snippet.first_sample, snippet.stop_sample, **(iterator_options or {})
+                ),
                 unit="n.a.",
-                comments=comments,
-                **self._timing(n_samples),
+                comments=add_statement(sources, not_aligned, snippet.statement),
+                **self._timing(snippet),
             )
         )
 
-    @property
-    def _knot_keys(self) -> list[str]:
-        """Which of the kinds of knots is used, if any."""
-        return [key for key in ("timestamps", "sync") if self.sources[key]][:1]
-
     @cached_property
     def _clock(self) -> ProbeClock:
-        ap_meta = SpikeGLXMeta(self.sources["ap_meta"][0].path) if self.sources["ap_meta"] else None
-        knots = {key: [only_one(self.session, self.sources[key])] for key in self._knot_keys}
-        return read_probe_clock(self._meta, ap_meta, knots)
+        return read_probe_clock(self.session, self.sources)
 
     @property
     def _is_aligned(self) -> bool:
         return self._clock.is_aligned or self._timestamps is not None
+
+    def _time_of(self, sample: int) -> float:
+        return float(self._clock.times(np.array(sample)) if self._timestamps is None else self._timestamps[sample])
 
     @classmethod
     def _label(cls, session: ALFSession, instance: dict[str, str]) -> str:
@@ -196,11 +211,8 @@ class ProbeSyncInterface(ALFInterface, BaseTemporalAlignmentInterface):
         metadata["ProbeSync"][self.metadata_key]["description"] += f" {describe_bits(lines)}"
         return metadata
 
-    def _timing(self, n_samples: int) -> dict[str, Any]:
-        """Timing arguments of the series; the time of every sample is computed while it is written."""
+    def _timing(self, snippet: Snippet) -> dict[str, Any]:
+        """Timing arguments of the series."""
         if self._timestamps is not None:
-            return series_timing(self._timestamps[:n_samples])
-        if not self._clock.fits_rate(n_samples, REGULAR_TOLERANCE_S):
-            return {"timestamps": ClockIterator(self._clock, n_samples)}
-        starting_time, rate = self._clock.start_and_rate(n_samples)
-        return {"starting_time": starting_time, "rate": rate}
+            return series_timing(self._timestamps[snippet.first_sample : snippet.stop_sample])
+        return clock_timing(self._clock, snippet)

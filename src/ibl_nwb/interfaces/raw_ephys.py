@@ -13,15 +13,15 @@ from pynwb import NWBFile
 from pynwb.ecephys import ElectricalSeries
 from spikeinterface.core import BaseRecording
 
-from ..errors import DatasetInconsistentError
-from ..probe_clock import AP_SAMPLES_PER_LF_SAMPLE, ProbeClock, aligned_clock, ap_samples_per_sample
-from ..recording_iterators import ClockIterator
-from ..session import ALFSession, Dataset, load_array
+from ..session import ALFSession
+from ..snippets import Snippet
 from ..spikeglx import SpikeGLXMeta
 from ..spikeglx_recording import SpikeGLXRecording
 from ..writing.traces import StreamedTraces
-from .base import REGULAR_TOLERANCE_S, STUB_LENGTH, ALFDataset, ALFInterface, series_timing
+from .base import ALFDataset, ALFInterface, series_timing
 from .electrodes import SITE_DATASETS, add_probe_electrodes, group_names, probe_metadata, read_probe_sites
+from .raw_recording import RawRecordingMixin
+from .sample_columns import add_statement, clock_timing, only_one, open_samples, read_probe_clock, used_knots
 
 _COLLECTIONS = ("raw_ephys_data/{probe_name}", "raw_ephys_data/{probe_name}/*")
 
@@ -31,7 +31,7 @@ SITE_WIDTH_UM = 12.0
 _NOT_ALIGNED = "Times are those of the probe clock, from 0 at the first sample, not aligned to the session."
 
 
-class RawEphysInterface(ALFInterface, BaseRecordingExtractorInterface):
+class RawEphysInterface(RawRecordingMixin, ALFInterface, BaseRecordingExtractorInterface):
     """One band of one probe: ``_spikeglx_ephysData*.imec*.ap`` or ``.lf``, compressed with mtscomp or flat.
 
     Samples stay the integers that were recorded; their size in volts is in the conversion factors of the series. The
@@ -50,7 +50,11 @@ class RawEphysInterface(ALFInterface, BaseRecordingExtractorInterface):
     handles = ("band", "probe_name")
     datasets = (
         ALFDataset(
-            "data", ("ephysData*.imec*.{band}.cbin", "ephysData*.imec*.{band}.bin"), _COLLECTIONS, required=True
+            "data",
+            ("ephysData*.imec*.{band}.cbin", "ephysData*.imec*.{band}.bin"),
+            _COLLECTIONS,
+            required=True,
+            streamable=True,
         ),
         ALFDataset("meta", ("ephysData*.imec*.{band}.meta",), _COLLECTIONS, required=True, support=True),
         ALFDataset("compression", ("ephysData*.imec*.{band}.ch",), _COLLECTIONS, support=True),
@@ -68,6 +72,7 @@ class RawEphysInterface(ALFInterface, BaseRecordingExtractorInterface):
         probe_name: str,
         band: Literal["ap", "lf"] = "ap",
         revision: str | None = None,
+        data_url: str | None = None,
         verbose: bool = False,
     ):
         """
@@ -83,10 +88,12 @@ class RawEphysInterface(ALFInterface, BaseRecordingExtractorInterface):
             Which band of the probe.
         revision : str, optional
             Revision of the datasets. Default: the newest of each; "" for files without a revision only.
+        data_url : str, optional
+            Address of the ``.cbin`` file on a server, read from there as it is converted if it is not in the folder.
         verbose : bool, default: False
             Passed on to NeuroConv.
         """
-        self._open_session(session_path, revision, probe_name=probe_name, band=band)
+        self._open_session(session_path, revision, data_url=data_url, probe_name=probe_name, band=band)
         super().__init__(
             verbose=verbose,
             metadata_key=self.metadata_key,
@@ -94,6 +101,7 @@ class RawEphysInterface(ALFInterface, BaseRecordingExtractorInterface):
             probe_name=probe_name,
             band=band,
             revision=revision,
+            data_url=data_url,
         )
 
     @classmethod
@@ -132,6 +140,8 @@ class RawEphysInterface(ALFInterface, BaseRecordingExtractorInterface):
         metadata: dict | None = None,
         *,
         stub_test: bool = False,
+        start_s: float | None = None,
+        stop_s: float | None = None,
         iterator_options: dict | None = None,
         always_write_timestamps: bool = False,
     ) -> None:
@@ -147,53 +157,65 @@ class RawEphysInterface(ALFInterface, BaseRecordingExtractorInterface):
             :meth:`get_metadata`.
         stub_test : bool, default: False
             Write the first 100 samples only.
+        start_s : float, optional
+            Write only samples from this time on, in seconds of the session. Default: from the first.
+        stop_s : float, optional
+            Write only samples before this time. Default: to the last.
         iterator_options : dict, optional
             How the samples are read and written: buffer_gb, buffer_shape, chunk_mb, chunk_shape, display_progress,
             progress_bar_class, progress_bar_options, as NeuroConv has them. Default: chunks and buffers of whole blocks
             of the compressed file, so that none is inflated twice.
         always_write_timestamps : bool, default: False
             Write the time of every sample even if a starting time and a rate give it to within 1 microsecond.
+
+        Raises
+        ------
+        UsageError
+            If no sample is between ``start_s`` and ``stop_s``.
         """
         probe_name = self.instance["probe_name"]
         recording = self.recording_extractor
+        snippet = self._choose_snippet(recording.get_num_samples(), start_s, stop_s, stub_test)
         rows = add_probe_electrodes(nwbfile, metadata, self.session, probe_name)
         sites = read_probe_sites(self.session, probe_name).rows_of_names(recording.get_property("channel_name"))
         electrodes = nwbfile.create_electrode_table_region(
             region=rows[sites].tolist(),
             description=f"Recorded sites of {probe_name}, in the order of the data's columns.",
         )
-        n_samples = min(recording.get_num_samples(), STUB_LENGTH) if stub_test else recording.get_num_samples()
         entry = self._series_entry(metadata)
         if not self._is_aligned:
             entry["description"] = f"{entry['description']} {_NOT_ALIGNED}"
         nwbfile.add_acquisition(
             ElectricalSeries(
                 **entry,
-                data=self._iterate_data(n_samples, iterator_options),
+                data=self._iterate_data(snippet, iterator_options),
                 electrodes=electrodes,
-                comments=self._comments(),
+                comments=self._comments(snippet),
                 **_conversion(recording.get_channel_gains() * 1e-6),
-                **self._timing(n_samples, always_write_timestamps),
+                **self._timing(snippet, always_write_timestamps),
             )
         )
 
     def _initialize_extractor(self, interface_kwargs: dict) -> BaseRecording:
         """Called by NeuroConv's constructor; the files were selected before."""
-        data = self._one("data")
-        self._clock = self._read_clock()
-        recording = SpikeGLXRecording(
-            data.path,
-            self._one("meta").path,
-            self._one("compression").path if data.extension == "cbin" else None,
-            self._clock,
-        )
+        data = only_one(self.session, self.sources["data"])
+        meta_path = only_one(self.session, self.sources["meta"]).path
+        meta = SpikeGLXMeta(meta_path)
+        self._clock = read_probe_clock(self.session, self.sources)
+        compression = [only_one(self.session, self.sources["compression"])] if data.extension == "cbin" else []
+        samples = None
+        if data.url is not None:
+            samples = open_samples(data, compression, meta.n_saved_channels, meta.sampling_rate_hz)
+        compression_path = compression[0].path if compression else None
+        recording = SpikeGLXRecording(data.path, meta_path, compression_path, self._clock, samples=samples)
         self._describe_channels(recording)
         return recording
 
     def _describe_channels(self, recording: BaseRecording) -> None:
         sites = read_probe_sites(self.session, self.instance["probe_name"])
         # The LF channels are those of the same sites as the AP channels, and are called like them.
-        names = np.array([f"AP{number}" for number in SpikeGLXMeta(self._one("meta").path).site_numbers])
+        meta = SpikeGLXMeta(only_one(self.session, self.sources["meta"]).path)
+        names = np.array([f"AP{number}" for number in meta.site_numbers])
         rows = sites.rows_of_names(names)
         positions = np.column_stack((sites.rel_x, sites.rel_y))[rows]
         if np.isfinite(positions).all():
@@ -201,34 +223,6 @@ class RawEphysInterface(ALFInterface, BaseRecordingExtractorInterface):
             recording.set_probe(_make_probe(positions, sites.shank[rows]))
         recording.set_property("channel_name", names)
         recording.set_property("group_name", group_names(sites)[rows])
-
-    def _read_clock(self) -> ProbeClock:
-        rate_hz = SpikeGLXMeta(self._one("meta").path).sampling_rate_hz
-        if self.instance["band"] == "ap":
-            ap_rate_hz, ratio = rate_hz, 1.0
-        elif self.sources["ap_meta"]:
-            ap_rate_hz = SpikeGLXMeta(self._one("ap_meta").path).sampling_rate_hz
-            ratio = ap_samples_per_sample(ap_rate_hz, rate_hz)
-        else:
-            ap_rate_hz, ratio = rate_hz * AP_SAMPLES_PER_LF_SAMPLE, float(AP_SAMPLES_PER_LF_SAMPLE)
-        for key, ap_samples_per_unit in (("timestamps", 1.0), ("sync", ap_rate_hz)):
-            if self.sources[key]:
-                dataset = self._one(key)
-                knots = load_array(dataset)
-                scale = np.array([ap_samples_per_unit, 1.0]) if knots.ndim == 2 and knots.shape[1] == 2 else 1.0
-                return aligned_clock(knots * scale, ap_rate_hz, ratio, path=dataset.path)
-        return ProbeClock(ap_rate_hz, ratio)
-
-    def _one(self, key: str) -> Dataset:
-        """The file of a kind of which a recording has exactly one."""
-        found = self.sources[key]
-        if len(found) > 1:
-            listed = ", ".join(dataset.relative_path for dataset in found)
-            raise DatasetInconsistentError(
-                f"'{self.session.path}' holds {len(found)} files where one recording of {self.instance['probe_name']} "
-                f"is expected: {listed}. Keep those of one recording, or leave it out with --exclude."
-            )
-        return found[0]
 
     def _series_entry(self, metadata: dict | None) -> dict[str, Any]:
         """Name and description of the series: what the caller gave, on top of the defaults."""
@@ -240,24 +234,24 @@ class RawEphysInterface(ALFInterface, BaseRecordingExtractorInterface):
         """Whether times are those of the session, by the knots or because somebody set them."""
         return self._clock.is_aligned or self.recording_extractor.has_time_vector()
 
-    def _comments(self) -> str:
-        knots = next((key for key in ("timestamps", "sync") if self.sources[key]), None)
-        source = self._source_comment(*filter(None, ("data", "compression", "meta", knots)))
-        return source if self._is_aligned else f"{source}. {_NOT_ALIGNED}"
+    def _comments(self, snippet: Snippet) -> str:
+        source = self._source_comment("data", "compression", "meta", *used_knots(self.sources))
+        return add_statement(source, "" if self._is_aligned else _NOT_ALIGNED, snippet.statement)
 
-    def _iterate_data(self, n_samples: int, options: dict[str, Any] | None) -> StreamedTraces:
+    def _time_of(self, sample: int) -> float:
+        return float(self.recording_extractor.sample_index_to_time(sample))
+
+    def _iterate_data(self, snippet: Snippet, options: dict[str, Any] | None) -> StreamedTraces:
         """The samples, read while they are written."""
-        return StreamedTraces(self.recording_extractor, stop_sample=n_samples, **(options or {}))
+        first, stop = snippet.first_sample, snippet.stop_sample
+        return StreamedTraces(self.recording_extractor, start_sample=first, stop_sample=stop, **(options or {}))
 
-    def _timing(self, n_samples: int, always_write_timestamps: bool) -> dict[str, Any]:
-        """Timing arguments of the series; the time of every sample is computed while it is written."""
+    def _timing(self, snippet: Snippet, always_write_timestamps: bool) -> dict[str, Any]:
+        """Timing arguments of the series."""
         if self.recording_extractor.has_time_vector():
-            timestamps = self.get_timestamps()[:n_samples]
+            timestamps = self.get_timestamps()[snippet.first_sample : snippet.stop_sample]
             return {"timestamps": timestamps} if always_write_timestamps else series_timing(timestamps)
-        if always_write_timestamps or not self._clock.fits_rate(n_samples, REGULAR_TOLERANCE_S):
-            return {"timestamps": ClockIterator(self._clock, n_samples)}
-        starting_time, rate = self._clock.start_and_rate(n_samples)
-        return {"starting_time": starting_time, "rate": rate}
+        return clock_timing(self._clock, snippet, always_write_timestamps=always_write_timestamps)
 
 
 def _make_probe(positions: np.ndarray, shank: np.ndarray) -> Probe:

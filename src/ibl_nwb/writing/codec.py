@@ -27,6 +27,9 @@ _WORTH_SEARCHING = 0.85
 
 _RAW_DEFLATE = -15
 
+#: How much is inflated at a time of what nobody wants, so that it stays in the processor's cache.
+_SKIPPED_BYTES = 1 << 20
+
 #: Headers of RFC 1950 (window of 32 KiB, fastest) and RFC 1952 (deflate, no name, no time, unknown system).
 _ZLIB_HEADER = b"\x78\x01"
 _GZIP_HEADER = b"\x1f\x8b\x08" + bytes(6) + b"\xff"
@@ -67,6 +70,11 @@ class Inflater:
             pieces.append(piece)
             missing -= len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def skip(self, n_bytes: int) -> None:
+        """Inflate the next bytes for the sake of those after them; errors as in :meth:`take`."""
+        for begin in range(0, n_bytes, _SKIPPED_BYTES):
+            self.take(min(_SKIPPED_BYTES, n_bytes - begin))
 
     def finish(self) -> None:
         """Check that this was all, and its checksum.

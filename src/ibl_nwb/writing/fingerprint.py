@@ -13,7 +13,7 @@ from hdmf.container import AbstractContainer
 from hdmf.data_utils import AbstractDataChunkIterator, DataIO
 from pynwb import NWBFile
 
-from .traces import StreamedTraces
+from .streamed import StreamedData
 
 #: Packages that decide what is in a file.
 _MAKERS = ("ibl-nwb", "neuroconv", "pynwb", "hdmf", "hdmf-zarr", "h5py", "spikeinterface")
@@ -60,7 +60,7 @@ def _path(container: AbstractContainer) -> str:
 
 def _describe(value: Any) -> str:
     value = value.data if isinstance(value, DataIO) else value
-    if isinstance(value, StreamedTraces):
+    if isinstance(value, StreamedData):
         return f"{value.dtype} {value.shape}"  # their source is compared on its own
     if isinstance(value, AbstractDataChunkIterator):
         return f"{type(value).__name__} {value.dtype} {value.maxshape}"

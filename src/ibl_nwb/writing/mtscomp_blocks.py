@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +14,9 @@ import numpy as np
 from ..errors import DatasetUnreadableError
 from .codec import Inflater
 from .transform import Tiling, place_differences
+
+#: How many times smaller the last columns of a block must become to be kept: sync words, which hardly ever change, do.
+_KEPT_RATIO = 10
 
 
 class ByteReader(Protocol):
@@ -62,10 +67,19 @@ class MtscompBlocks:
         Sample of the file at which the dataset begins.
     name : str
         What to call the file in messages.
+    checks_rest : bool, default: True
+        Inflate blocks to their end, where their checksum is, even if no column is wanted from there.
     """
 
     def __init__(
-        self, reader: ByteReader, compression: dict[str, Any], columns: np.ndarray, first_sample: int = 0, *, name: str
+        self,
+        reader: ByteReader,
+        compression: dict[str, Any],
+        columns: np.ndarray,
+        first_sample: int = 0,
+        *,
+        name: str,
+        checks_rest: bool = True,
     ):
         self._reader = reader
         self._bounds = np.asarray(compression["chunk_bounds"], dtype=np.int64)
@@ -76,6 +90,10 @@ class MtscompBlocks:
         self._first_sample = first_sample
         self._checksum = compression.get("sha1_compressed")
         self._name = name
+        self._checks_rest = checks_rest
+        #: Columns of blocks that another dataset wants, and those that another one has kept for this one.
+        self._kept: dict[int, _KeptColumns] | None = None
+        self._received: dict[int, _KeptColumns] = {}
         self.block_length: int | None = int(self._bounds[1])
 
     @staticmethod
@@ -99,6 +117,16 @@ class MtscompBlocks:
         first_sample += self._first_sample
         return MtscompBlocks(self._reader, compression, self._columns[columns], first_sample, name=self._name)
 
+    def hand_on(self, other: MtscompBlocks) -> None:
+        """Keep the columns after the last one for another dataset that wants some of them, if it is of the same file.
+
+        They are inflated here in any case, for the sake of the checksum after them. The other dataset reads from the
+        file what it does not find, so that it may also be filled before, or in another process.
+        """
+        is_after = int(other._columns.min()) > int(self._columns.max())
+        if self._checks_rest and is_after and self._reader.identity() == other._reader.identity():
+            self._kept = other._received = {} if self._kept is None else self._kept
+
     def columns(self, start: int, stop: int, tiles: np.ndarray, tiling: Tiling) -> Iterator[None]:
         """As in :class:`~ibl_nwb.writing.blocks.Blocks`.
 
@@ -108,31 +136,71 @@ class MtscompBlocks:
             If a block is damaged or not there.
         """
         start, stop = start + self._first_sample, stop + self._first_sample
-        first = int(np.searchsorted(self._bounds, start, side="right")) - 1
-        last = int(np.searchsorted(self._bounds, stop, side="left"))
-        blocks = [self._open(block) for block in range(first, last)]
+        numbers = self._numbers(start, stop)
+
+        def place(block: _Block | _KeptColumns, columns: np.ndarray) -> None:
+            keep = slice(max(start, block.start) - block.start, min(stop, block.stop) - block.start)
+            with self._naming(block):
+                differences, left = block.take(int(columns.min()), int(columns.max()) + 1)
+            place_differences(differences, columns - left, keep, tiles, block.start + keep.start - start, tiling)
+
+        if tiling.tiles_shape[1] == 1:  # one block after the other, of which there may be many
+            for number in numbers:
+                if number in self._received:
+                    place(self._received[number], self._columns)
+                    continue
+                block = self._open(number)
+                place(block, self._columns)
+                self._finish(block)
+            yield
+            return
+        blocks = [self._open(number) for number in numbers]
         for channels in tiling.channel_ranges():
-            columns = self._columns[channels]
             for block in blocks:
-                keep = slice(max(start, block.start) - block.start, min(stop, block.stop) - block.start)
-                with self._naming(block):
-                    differences, left = block.take(int(columns.min()), int(columns.max()) + 1)
-                place_differences(differences, columns - left, keep, tiles, block.start + keep.start - start, tiling)
+                place(block, self._columns[channels])
             yield
         for block in blocks:
-            with self._naming(block):
-                block.finish()
+            self._finish(block)
+
+    def held_bytes(self, tiling: Tiling) -> int:
+        """Compressed blocks, and the copies that are inflated."""
+        one_by_one = tiling.tiles_shape[1] == 1
+        n_blocks = 1 if one_by_one else -(-tiling.unit_length // int(self._bounds[1]))
+        return 2 * n_blocks * int(np.diff(self._offsets).max())
+
+    def _numbers(self, start: int, stop: int) -> range:
+        """Blocks that hold samples ``start`` to ``stop`` of the file."""
+        first = int(np.searchsorted(self._bounds, start, side="right")) - 1
+        return range(first, int(np.searchsorted(self._bounds, stop, side="left")))
+
+    def _place(self, number: int) -> tuple[int, int]:
+        """Where a block is in the file: offset and number of bytes."""
+        return self._offsets[number], self._offsets[number + 1] - self._offsets[number]
 
     def _open(self, number: int) -> _Block:
         start, stop = self._bounds[number : number + 2].tolist()
         block = _Block(number, start, stop, self._n_columns, self._is_rising)
-        offset, n_bytes = self._offsets[number], self._offsets[number + 1] - self._offsets[number]
         with self._naming(block):
-            block.open(self._reader.read(offset, n_bytes))
+            block.open(self._reader.read(*self._place(number)))
         return block
 
+    def _finish(self, block: _Block) -> None:
+        with self._naming(block):
+            if self._kept is not None:
+                self._keep_rest(block, self._kept)
+            if self._checks_rest or block.is_complete:
+                block.finish()
+
+    def _keep_rest(self, block: _Block, kept: dict[int, _KeptColumns]) -> None:
+        first = int(self._columns.max()) + 1
+        columns, left = block.take(first, self._n_columns)
+        rest = columns[first - left :]
+        packed = zlib.compress(rest.tobytes(), 1)
+        if len(packed) * _KEPT_RATIO <= rest.nbytes:
+            kept[block.number] = _KeptColumns(block.number, block.start, block.stop, first, packed)
+
     @contextmanager
-    def _naming(self, block: _Block) -> Iterator[None]:
+    def _naming(self, block: _Block | _KeptColumns) -> Iterator[None]:
         """Say which block of which file cannot be read."""
         try:
             yield
@@ -172,18 +240,43 @@ class _Block:
         if self._all is not None:
             return self._all, 0
         if first > self._n_taken:
-            self._next(first - self._n_taken)
+            self._skip(first - self._n_taken)
         return self._next(last - first), first
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all columns were inflated."""
+        return self._n_taken == self._n_columns
 
     def finish(self) -> None:
         """Inflate what is left, and see that it was as much as it should be."""
-        self._next(self._n_columns - self._n_taken)
+        self._skip(self._n_columns - self._n_taken)
         self._inflater.finish()
+
+    def _skip(self, n_columns: int) -> None:
+        self._n_taken += n_columns
+        self._inflater.skip(n_columns * (self.stop - self.start) * 2)
 
     def _next(self, n_columns: int) -> np.ndarray:
         self._n_taken += n_columns
         content = self._inflater.take(n_columns * (self.stop - self.start) * 2)
         return np.frombuffer(content, dtype="<i2").reshape(n_columns, self.stop - self.start)
+
+
+@dataclass(frozen=True)
+class _KeptColumns:
+    """The last columns of a block, packed."""
+
+    number: int
+    start: int
+    stop: int
+    first_column: int
+    packed: bytes
+
+    def take(self, first: int, last: int) -> tuple[np.ndarray, int]:
+        """As that of a block."""
+        columns = np.frombuffer(zlib.decompress(self.packed), dtype="<i2").reshape(-1, self.stop - self.start)
+        return columns, self.first_column
 
 
 def file_identity(path: Path) -> dict[str, Any]:

@@ -37,7 +37,9 @@ class Resources:
     n_units: int
 
 
-def plan_resources(tiling: Tiling, jobs: int | None = None, memory_mb: float | None = None) -> Resources:
+def plan_resources(
+    tiling: Tiling, jobs: int | None = None, memory_mb: float | None = None, held_bytes: int = 0
+) -> Resources:
     """Threads and units in memory for a recording.
 
     Parameters
@@ -49,6 +51,8 @@ def plan_resources(tiling: Tiling, jobs: int | None = None, memory_mb: float | N
     memory_mb : float, optional
         Most memory in MB for samples on their way, besides what Python and its packages take. Default: a quarter of the
         memory that is free.
+    held_bytes : int, default: 0
+        What a thread holds of the source while it reads a unit (``Blocks.held_bytes``).
 
     Raises
     ------
@@ -57,18 +61,19 @@ def plan_resources(tiling: Tiling, jobs: int | None = None, memory_mb: float | N
     """
     if jobs is not None and jobs < 1:
         raise UsageError(f"{jobs} threads cannot write anything; give --jobs 1 or more.")
+    working_bytes = _working_bytes(tiling, held_bytes)
     if memory_mb is None:
-        memory_bytes = max(_free_memory() * _SHARE_OF_FREE_MEMORY, _working_bytes(tiling))
+        memory_bytes = max(_free_memory() * _SHARE_OF_FREE_MEMORY, working_bytes)
     else:
         memory_bytes = memory_mb * 1e6
-        if not memory_bytes >= _working_bytes(tiling):  # NaN, too
+        if not memory_bytes >= working_bytes:  # NaN, too
             raise UsageError(
                 f"{memory_mb:g} MB are too little: a chunk row of {tiling.unit_length} samples of {tiling.shape[1]} "
-                f"channels takes {_working_bytes(tiling) / 1e6:.0f} MB. Give more with --memory, or shorter chunks."
+                f"channels takes {working_bytes / 1e6:.0f} MB. Give more with --memory, or shorter chunks."
             )
     wanted = jobs or usable_processors()
-    n_threads = max(1, min(wanted, tiling.n_units, int(memory_bytes // _working_bytes(tiling))))
-    spare = int((memory_bytes - n_threads * _working_bytes(tiling)) // tiling.unit_bytes)
+    n_threads = max(1, min(wanted, tiling.n_units, int(memory_bytes // working_bytes)))
+    spare = int((memory_bytes - n_threads * working_bytes) // tiling.unit_bytes)
     return Resources(n_threads, n_threads + max(0, min(_UNITS_AHEAD, spare)))
 
 
@@ -79,9 +84,12 @@ def usable_processors() -> int:
     return os.cpu_count() or 1
 
 
-def _working_bytes(tiling: Tiling) -> int:
-    """What a thread holds at most: blocks as read, a copy where they are inflated, and the chunks made of them."""
-    return 3 * tiling.unit_bytes
+def _working_bytes(tiling: Tiling, held_bytes: int) -> int:
+    """What a thread holds at most: blocks as read, a copy where they are inflated, and the chunks made of them.
+
+    Blocks of a file of which few columns are taken are larger than these.
+    """
+    return max(3 * tiling.unit_bytes, 2 * tiling.unit_bytes + held_bytes)
 
 
 def _free_memory() -> int:

@@ -27,6 +27,7 @@ from .atomic import atomic_output, journal_path
 from .filling import Settings, fill_datasets
 from .fingerprint import describe_nwbfile, versions
 from .journal import Journal
+from .streamed import StreamedData
 from .traces import StreamedTraces
 
 Backend = Literal["hdf5", "zarr"]
@@ -63,8 +64,9 @@ def write_nwbfile(
 ) -> None:
     """Write an NWB file: recordings with several threads, all else as NeuroConv does.
 
-    Recordings are series whose data are :class:`StreamedTraces`, or NeuroConv's iterator over a SpikeInterface
-    recording, which is what its interfaces make. A file appears under its name only when it is complete.
+    Recordings are series whose data are :class:`StreamedTraces` or
+    :class:`~ibl_nwb.writing.columns.StreamedColumns`, or NeuroConv's iterator over a SpikeInterface recording, which is
+    what its interfaces make. A file appears under its name only when it is complete.
 
     Parameters
     ----------
@@ -145,13 +147,14 @@ def write_part(
     """
     backend = backend or (backend_configuration.backend if backend_configuration is not None else "hdf5")
     series = _streamed_series(nwbfile)
-    data = [_traces(one) for one in series]
+    streams = [_data(one) for one in series]
     settings = Settings(jobs, memory_mb, progress_bar_class)
-    for traces in data:  # refuse before anything is written
-        settings.resources(traces.tiling(traces.chunk_shape, is_shuffled=True))
+    for data in streams:  # refuse before anything is written
+        tiling = data.tiling(data.chunk_shape, is_shuffled=True)
+        settings.resources(tiling, data.blocks.held_bytes(tiling))
     journal = Journal(journal_path(part))
     options = {"compression": compression, "configuration": repr(backend_configuration), "backend": backend}
-    made_of = _made_of(nwbfile, data, options, inputs) if data else {}
+    made_of = _made_of(nwbfile, streams, options, inputs) if streams else {}
     with _clear_errors(part.parent):
         if resume and part.exists() and journal.is_usable:
             journal.check(made_of)
@@ -164,27 +167,31 @@ def write_part(
                 return
             journal.begin(made_of, locations)
         with closing(journal):
-            fill_datasets(part, backend, list(zip(journal.locations, data, strict=True)), journal, settings)
+            fill_datasets(part, backend, list(zip(journal.locations, streams, strict=True)), journal, settings)
 
 
 def _streamed_series(nwbfile: NWBFile) -> list[TimeSeries]:
-    """Series of a file whose data are streamed, NeuroConv's iterators over recordings among them."""
+    """Series of a file whose data are streamed, NeuroConv's iterators over recordings among them, traces first.
+
+    While traces are read, the sync word beside them is kept for its own series.
+    """
     series = [child for child in nwbfile.all_children() if isinstance(child, TimeSeries)]
     for one in series:
-        if type(_traces(one)) is SpikeInterfaceRecordingDataChunkIterator:
-            one.fields["data"] = StreamedTraces.from_iterator(_traces(one))
-    return [one for one in series if isinstance(_traces(one), StreamedTraces)]
+        if type(_data(one)) is SpikeInterfaceRecordingDataChunkIterator:
+            one.fields["data"] = StreamedTraces.from_iterator(_data(one))
+    streamed = [one for one in series if isinstance(_data(one), StreamedData)]
+    return sorted(streamed, key=lambda one: not isinstance(_data(one), StreamedTraces))
 
 
-def _traces(series: TimeSeries) -> Any:
+def _data(series: TimeSeries) -> Any:
     data = series.fields.get("data")
     return data.data if isinstance(data, DataIO) else data
 
 
-def _made_of(nwbfile: NWBFile, data: list[StreamedTraces], options: Any, inputs: Any) -> dict[str, Any]:
+def _made_of(nwbfile: NWBFile, streams: list[StreamedData], options: Any, inputs: Any) -> dict[str, Any]:
     """Everything that decides what is in the file."""
     return {
-        "raw recordings": [[traces.blocks.identity(), traces.chunk_shape] for traces in data],
+        "raw recordings": [[data.blocks.identity(), data.chunk_shape] for data in streams],
         "data or metadata": describe_nwbfile(nwbfile),
         "versions of packages": versions(),
         "options": options,
@@ -205,11 +212,11 @@ def _default_configuration(nwbfile: NWBFile, backend: Backend, compression: Comp
 
 def _write_declared(nwbfile: NWBFile, part: Path, configuration: Any, series: list[TimeSeries]) -> list[str]:
     """Write the file with nothing in its streamed datasets, and give their paths in it."""
-    declared = [_traces(one) for one in series]
+    streams = [_data(one) for one in series]
     configure_backend(nwbfile, configuration)
     with ExitStack() as stack:
-        for traces in declared:
-            stack.enter_context(traces.declared_only())
+        for data in streams:
+            stack.enter_context(data.declared_only())
         with BACKEND_NWB_IO[configuration.backend](str(part), mode="w") as io:
             io.write(nwbfile)
             builders = [io.manager.get_builder(one) for one in series]
