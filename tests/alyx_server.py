@@ -3,8 +3,11 @@
 Its rows are those of example sessions, or recorded ones. A real ONE client talks to it; see ``tests/test_acquire.py``.
 """
 
+import base64
+import hashlib
 import json
 import random
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -71,12 +74,13 @@ FILTERS: dict[str, dict[str, Filter]] = {
 
 @dataclass
 class Fault:
-    """Something that goes wrong: what, in requests whose path contains what, and how many times."""
+    """Something that goes wrong: what, in requests whose path contains what, how many times, after how many of them."""
 
     kind: str
     where: str
     times: float = float("inf")
     options: dict[str, Any] = field(default_factory=dict)
+    after: int = 0
 
 
 class AlyxServer:
@@ -96,6 +100,10 @@ class AlyxServer:
         self.rows: dict[str, list[Row]] = {}
         self.faults: list[Fault] = []
         self.requests: list[str] = []
+        self.ranges: list[str] = []
+        self.authorizations: list[str | None] = []
+        #: User name and password of the file server, which asks for none by default.
+        self.file_login: tuple[str, str] | None = None
         self.tokens = {"first-token"}
         self.order = random.Random(0)
         self.released = threading.Event()
@@ -131,13 +139,17 @@ class AlyxServer:
             known += [row for row in rows if row not in known]
         return self.rows["sessions"][-1]
 
-    def play(self, kind: str, where: str, times: float = float("inf"), **options: Any) -> None:
+    def play(self, kind: str, where: str, times: float = float("inf"), *, after: int = 0, **options: Any) -> None:
         """Let something go wrong from now on; see the methods ``_play_...`` of the handler."""
-        self.faults.append(Fault(kind, where, times, options))
+        self.faults.append(Fault(kind, where, times, options, after))
 
     def requested(self, part: str) -> list[str]:
         """Requests so far whose path or query contains a text."""
         return [request for request in self.requests if part in request]
+
+
+def _basic(username: str, password: str) -> str:
+    return f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -165,12 +177,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.alyx.requests.append(unquote(self.path))
+        self.alyx.ranges += [self.headers["Range"]] if "Range" in self.headers else []
+        self.alyx.authorizations.append(self.headers.get("Authorization"))
         if self._plays_fault():
             return
         address = urlsplit(self.path)
         if address.path.startswith("/public/"):
+            if self.alyx.file_login and self.headers.get("Authorization") != _basic(*self.alyx.file_login):
+                self._send(401, b"<html>401 Unauthorized</html>", {"WWW-Authenticate": 'Basic realm="files"'})
+                return
             content = self._file_content()
-            self._send(200, content) if content is not None else self._play_missing()
+            self._send_file(content) if content is not None else self._play_missing()
         elif self._is_allowed():
             query = {name: values[0] for name, values in parse_qs(address.query).items()}
             self._answer_rest([unquote(part) for part in address.path.strip("/").split("/")], query)
@@ -221,6 +238,20 @@ class _Handler(BaseHTTPRequestHandler):
         path = Path(str(self.alyx.files), unquote(urlsplit(self.path).path).removeprefix("/public/"))
         return path.read_bytes() if path.is_file() else None
 
+    def _send_file(self, content: bytes, *, change: Callable[[bytes], bytes] = bytes, is_broken: bool = False) -> None:
+        """A file, or the part of it that is asked for, with the heads that Apache and nginx send."""
+        part = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        headers = {"Accept-Ranges": "bytes", "ETag": f'"{hashlib.md5(content).hexdigest()}"'}
+        first, last = (int(part[1]), min(int(part[2]), len(content) - 1)) if part else (0, len(content) - 1)
+        if first > last:
+            self._send(416, b"", {"Content-Range": f"bytes */{len(content)}"})
+            return
+        if part:
+            headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
+        body = change(content[first : last + 1])
+        sent = body[: len(body) // 2] if is_broken else body
+        self._send(206 if part else 200, sent, headers, announced=len(body))
+
     def _answer(self, content: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
         self._send(status, json.dumps(content).encode(), headers)
 
@@ -241,6 +272,9 @@ class _Handler(BaseHTTPRequestHandler):
         """The first fault that applies, counted."""
         for fault in self.alyx.faults:
             if (kind is None) != (fault.kind == "shuffled") and fault.where in unquote(path) and fault.times > 0:
+                if fault.after > 0:
+                    fault.after -= 1
+                    continue
                 fault.times -= 1
                 return fault
         return None
@@ -282,20 +316,26 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _play_corrupt(self) -> None:
         """As many bytes as there should be, but others."""
-        self._send(200, bytes(255 - byte for byte in self._file_content() or b""))
+        self._send_file(self._file_content() or b"", change=lambda part: bytes(255 - byte for byte in part))
 
     def _play_truncated(self) -> None:
-        """Half of the file, as if that were all."""
-        content = self._file_content() or b""
-        self._send(200, content[: len(content) // 2])
+        """Half of what is asked for, as if that were all."""
+        self._send_file(self._file_content() or b"", change=lambda part: part[: len(part) // 2])
 
     def _play_broken(self) -> None:
-        """Half of the file, then the end of the connection."""
-        content = self._file_content() or b""
-        self._send(200, content[: len(content) // 2], announced=len(content))
+        """Half of what is asked for, then the end of the connection."""
+        self._send_file(self._file_content() or b"", is_broken=True)
         self.close_connection = True
+
+    def _play_no_ranges(self) -> None:
+        """All of the file, whatever part is asked for."""
+        self._send(200, self._file_content() or b"")
+
+    def _play_redirect(self, to: str) -> None:
+        """The same file, on another server."""
+        self._send(302, b"", {"Location": to + self.path})
 
     def _play_delayed(self, pause_s: float) -> None:
         """The file, late."""
         time.sleep(pause_s)
-        self._send(200, self._file_content() or b"")
+        self._send_file(self._file_content() or b"")

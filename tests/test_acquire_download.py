@@ -299,13 +299,13 @@ class TestIncompleteRegistration:
         assert files_below(download(one, eid, interfaces=["Wheel"])) == WHEEL_FILES
 
     def test_file_server_login_goes_to_no_other_server(self, one, eid, server):
-        from ibl_nwb.acquire.download import _file_server_login
+        from ibl_nwb.acquire.credentials import file_server_login
 
         par = one.alyx._par.set("HTTP_DATA_SERVER", "https://data.example.org/public")
         one.alyx._par = par.set("HTTP_DATA_SERVER_LOGIN", "me").set("HTTP_DATA_SERVER_PWD", "secret")
-        assert _file_server_login(one, "https://data.example.org/public/x.npy") == ("me", "secret")
-        assert _file_server_login(one, f"{server.url}/public/x.npy") is None
-        assert _file_server_login(one, "http://data.example.org/public/x.npy") is None
+        assert file_server_login(one.alyx._par, "https://data.example.org/public/x.npy") == ("me", "secret")
+        assert file_server_login(one.alyx._par, f"{server.url}/public/x.npy") is None
+        assert file_server_login(one.alyx._par, "http://data.example.org/public/x.npy") is None
 
     def test_a_newer_revision_that_is_on_no_server_is_an_error(self, one, eid, server):
         row, nested = row_of(server, "#2025-03-03#/_ibl_wheel.position.npy")

@@ -41,6 +41,10 @@ _COLUMN_TEXTS = {
         "Where the MD5 is from: 'computed' from the file during conversion, or 'Alyx', which registered it for a file "
         "of just this path and size; empty where there is none."
     ),
+    "read_from": (
+        "'disk'; or 'server': the file was never on the disk of this conversion, its parts were fetched as they were "
+        "converted. Its size is what its .ch file and the server say, its MD5 was not computed."
+    ),
     "role": "'converted': its values are in this file. 'support': it was read to interpret other datasets.",
     "interfaces": "Names of the interfaces that read it, separated by commas.",
     "package": "Package that read it, with its version.",
@@ -76,7 +80,8 @@ def add_source_datasets(
         over. Without any of ours there is no table.
     md5 : {"small", "all", "none"}, default: "small"
         Which files to hash: those up to 1 GB, since a hash of a raw recording would double the reading; all; or none.
-        A file that is not hashed has the MD5 that Alyx registered, if the record has one for that path and size.
+        A file that is not hashed, or is on a server, has the MD5 that Alyx registered, if the record has one for that
+        path and size.
     record : AlyxRecord, optional
         What Alyx says, for the MD5 of files that are not hashed.
     """
@@ -92,6 +97,7 @@ def add_source_datasets(
         "size": np.array([source.dataset.size for source in sources], dtype=np.int64),
         "md5": [digest for digest, _ in hashes],
         "md5_origin": [origin for _, origin in hashes],
+        "read_from": ["disk" if source.dataset.url is None else "server" for source in sources],
         "role": ["support" if all(source.readers.values()) else "converted" for source in sources],
         "interfaces": [",".join(source.readers) for source in sources],
         "package": [", ".join(source.packages) for source in sources],
@@ -149,7 +155,8 @@ def _note_package(source: _Source, interface: ALFInterface) -> None:
 
 def _hash(dataset: Dataset, which: str, registered: dict[str, tuple[int | None, str | None]]) -> tuple[str, str]:
     """MD5 of a file and where it is from."""
-    if which == "all" or (which == "small" and dataset.size <= SMALL_FILE_BYTES):
+    is_wanted = which == "all" or (which == "small" and dataset.size <= SMALL_FILE_BYTES)
+    if is_wanted and dataset.url is None:
         with dataset.path.open("rb") as file:
             return hashlib.file_digest(file, "md5").hexdigest(), "computed"
     registered_size, registered_hash = registered.get(_path_without_uuid(dataset), (None, None))

@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
-from .errors import DatasetInconsistentError, DatasetMissingError, DatasetUnreadableError, SessionNotFoundError
+from .errors import (
+    DatasetInconsistentError,
+    DatasetMissingError,
+    DatasetUnreadableError,
+    SessionNotFoundError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -44,6 +52,8 @@ class Dataset:
         The ALF parts, an empty string where the name lacks the part. ``extra`` is without the dataset UUID.
     uuid : str or None
         Dataset UUID when the file name holds one, as copies in IBL's data centres do.
+    url : str or None
+        Address of a file that is on a server and not at ``path``.
     """
 
     path: Path
@@ -57,6 +67,7 @@ class Dataset:
     extra: str
     extension: str
     uuid: str | None
+    url: str | None = None
 
     @property
     def name(self) -> str:
@@ -71,8 +82,8 @@ class Dataset:
 
     @property
     def size(self) -> int:
-        """Size of the file in bytes."""
-        return self.path.stat().st_size
+        """Size of the file in bytes; of a recording on a server, what the ``.ch`` file beside its place says."""
+        return self.path.stat().st_size if self.url is None else _size_by_compression(self.path)
 
 
 class ALFSession:
@@ -87,14 +98,21 @@ class ALFSession:
         Which revision of each dataset to use. Default: the newest. A label such as ``"2024-05-06"``: the last one that
         is not after it, a file without a revision counting as the oldest (the rule of ONE). ``""``: only files without
         a revision.
+    data_urls : iterable of str, optional
+        Addresses of files of this session on a server, which count as datasets where the folder does not hold them.
 
     Raises
     ------
     SessionNotFoundError
         If the folder does not exist, lies inside a session, holds several sessions, or holds no ALF dataset.
+    UsageError
+        If an address is not that of a file of this session, or holds credentials.
     """
 
-    def __init__(self, session_path: str | Path, *, revision: str | None = None):
+    #: Addresses of files on a server by relative path, without UUID.
+    data_urls: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(self, session_path: str | Path, *, revision: str | None = None, data_urls: Iterable[str] = ()):
         from one.alf.path import ALFPath
 
         path = Path(session_path).expanduser()
@@ -113,6 +131,7 @@ class ALFSession:
             )
         parts = ALFPath(self.path).session_parts if enclosing_session is not None else ("", "", "", "")
         self.lab, self.subject, self.date, self.number = (part or None for part in parts)
+        self.data_urls = {self._path_of_url(url): url for url in data_urls}
         self._check_holds_one_session()
 
     def __repr__(self) -> str:
@@ -125,9 +144,16 @@ class ALFSession:
 
     @cached_property
     def datasets(self) -> tuple[Dataset, ...]:
-        """Every file with a valid ALF name, all revisions, sorted by relative path."""
-        parsed = (_parse_dataset(self.path, relative_path) for relative_path in self._relative_paths)
-        return tuple(dataset for dataset in parsed if dataset is not None)
+        """Every file with a valid ALF name, all revisions, those on a server too, sorted by relative path."""
+        parsed = (parse_dataset(self.path, relative_path) for relative_path in self._relative_paths)
+        here = [dataset for dataset in parsed if dataset is not None]
+        paths_here = {dataset.alf_path for dataset in here}
+        there = (
+            replace(dataset, url=url)
+            for path, url in self.data_urls.items()
+            if path not in paths_here and (dataset := parse_dataset(self.path, path)) is not None
+        )
+        return tuple(sorted((*here, *there), key=lambda dataset: dataset.relative_path))
 
     @cached_property
     def unrecognised(self) -> tuple[str, ...]:
@@ -290,6 +316,26 @@ class ALFSession:
             if index is not None:
                 yield best_namespace[index]
 
+    def _path_of_url(self, url: str) -> str:
+        """Path below the session folder, without UUID, of a file by its address, which ends as it does on any disk."""
+        from one.alf.path import ALFPath
+
+        parts = urlsplit(url, allow_fragments=False)
+        url = parts._replace(query="").geturl()  # a query may be a signature, which is for nobody to read
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise UsageError(f"'{url}' is no address of a file on a server, such as https://...")
+        if parts.username or parts.password:
+            raise UsageError(
+                f"The address of a file on {parts.hostname} holds credentials. They belong in ONE's parameters: "
+                "HTTP_DATA_SERVER_LOGIN and HTTP_DATA_SERVER_PWD."
+            )
+        path = ALFPath(unquote(parts.path))
+        if path.session_path() is None:
+            raise UsageError(f"'{url}' does not end with .../subject/date/number and the path of a file below it.")
+        if self.subject is not None and path.session_parts[1:] != (self.subject, self.date, self.number):
+            raise UsageError(f"'{url}' is of session {'/'.join(path.session_parts[1:])} and not of {self.name}.")
+        return _without_uuid(path.relative_to_session().as_posix())
+
     def _check_holds_one_session(self) -> None:
         from one.alf.path import ALFPath
 
@@ -336,7 +382,7 @@ def load_array(dataset: Dataset, *, memory_map: bool = False) -> np.ndarray:
 
 
 def load_table(dataset: Dataset) -> pandas.DataFrame:
-    """Read a parquet, csv or tsv dataset as a data frame, columns with their stored types.
+    """Read a parquet, csv, tsv or htsv dataset as a data frame, columns with their stored types.
 
     Raises
     ------
@@ -345,7 +391,13 @@ def load_table(dataset: Dataset) -> pandas.DataFrame:
     """
     import pandas
 
-    readers = {"pqt": pandas.read_parquet, "csv": pandas.read_csv, "tsv": lambda path: pandas.read_csv(path, sep="\t")}
+    readers = {
+        "pqt": pandas.read_parquet,
+        "csv": pandas.read_csv,
+        "tsv": lambda path: pandas.read_csv(path, sep="\t"),
+        # Whatever the extension says, IBL's pipelines write these with commas too; in them "None" is a word.
+        "htsv": lambda path: pandas.read_csv(path, sep="\t|,", engine="python", keep_default_na=False, na_values=[""]),
+    }
     try:
         return readers[dataset.extension](dataset.path)
     except (ValueError, EOFError, OSError) as error:  # pyarrow's ArrowInvalid is a ValueError
@@ -398,12 +450,12 @@ def _unreadable(dataset: Dataset, expected: str, error: Exception) -> DatasetUnr
     )
 
 
-def _parse_dataset(session_path: Path, relative_path: str) -> Dataset | None:
-    from one.alf.path import ALFPath, rel_path_parts
+def parse_dataset(session_path: Path, relative_path: str) -> Dataset | None:
+    """The parts of a name, of a file that need not exist; None if it is not a name of an ALF dataset."""
+    from one.alf.path import rel_path_parts
 
     uuid = _uuid_in_name(relative_path)
-    tidy_path = ALFPath(relative_path).without_uuid().as_posix() if uuid else relative_path
-    parts = rel_path_parts(tidy_path, as_dict=True, assert_valid=False)
+    parts = rel_path_parts(_without_uuid(relative_path), as_dict=True, assert_valid=False)
     if not parts or parts["object"] is None:
         return None
     revision = parts.pop("revision")
@@ -417,11 +469,28 @@ def _parse_dataset(session_path: Path, relative_path: str) -> Dataset | None:
     )
 
 
+def _without_uuid(relative_path: str) -> str:
+    from one.alf.path import ALFPath
+
+    return ALFPath(relative_path).without_uuid().as_posix() if _uuid_in_name(relative_path) else relative_path
+
+
 def _uuid_in_name(relative_path: str) -> str | None:
     from one.alf.spec import is_uuid_string
 
     last_part = Path(relative_path).stem.rsplit(".", 1)[-1]
     return last_part if is_uuid_string(last_part) else None
+
+
+def _size_by_compression(path: Path) -> int:
+    """Bytes of a compressed recording by its ``.ch`` file, 0 where there is none to tell."""
+    from one.alf.path import ALFPath
+
+    found = [other for other in path.parent.glob("*.ch") if ALFPath(other).without_uuid().stem == path.stem]
+    try:
+        return int(json.loads(found[0].read_text(encoding="utf-8"))["chunk_offsets"][-1])
+    except (IndexError, KeyError, TypeError, ValueError, OSError):
+        return 0  # whoever reads the recording says what is wrong with the file
 
 
 def _preference(dataset: Dataset) -> tuple[int, str, bool, str]:

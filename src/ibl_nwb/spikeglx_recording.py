@@ -60,6 +60,7 @@ class FlatSamples:
                 f"'{path}' has {size} bytes, which is not a whole number of samples of {n_columns} channels "
                 f"({bytes_per_sample} bytes each). It is truncated, or its metadata are of another file. {_WAY_OUT}"
             )
+        self.path = path
         self.n_samples = size // bytes_per_sample
         self.block_length = block_length
         self._data = np.memmap(path, dtype=_DTYPE, mode="r", shape=(self.n_samples, n_columns))
@@ -94,15 +95,15 @@ class CompressedSamples:
 
         self.path = path
         #: What the ``.ch`` file says.
-        self.compression = _read_compression(compression_path)
-        _check_compression(self.compression, compression_path, path, n_columns)
+        self.compression = read_compression(compression_path, n_columns)
+        _check_size(path, compression_path, self.compression["chunk_offsets"][-1])
         # Two blocks are kept: readers whose buffers straddle a border need no block twice.
         self._reader = Reader(cache_size=2, n_threads=1, check_after_decompress=False, quiet=True)
         self._reader.open(path, self.compression)
         self.block_bounds = np.array(self.compression["chunk_bounds"], dtype=np.int64)
         self.n_samples = int(self.block_bounds[-1])
         self.block_length = int(self.block_bounds[1])
-        self._n_columns = n_columns
+        self.n_columns = n_columns
 
     def read(self, start: int, stop: int, columns: Any) -> np.ndarray:
         """As in :class:`RawSamples`.
@@ -112,7 +113,7 @@ class CompressedSamples:
         DatasetUnreadableError
             If a block cannot be inflated.
         """
-        traces = np.empty((max(stop - start, 0), len(np.arange(self._n_columns)[columns])), dtype=_DTYPE)
+        traces = np.empty((max(stop - start, 0), len(np.arange(self.n_columns)[columns])), dtype=_DTYPE)
         first = int(np.searchsorted(self.block_bounds, start, side="right")) - 1
         for block in range(first, len(self.block_bounds) - 1) if stop > start else ():
             block_start, block_stop = self.block_bounds[block : block + 2].tolist()
@@ -151,6 +152,8 @@ class SpikeGLXRecording(BaseRecording):
         The ``.ch`` file of a ``.cbin`` file. Default: the one beside it.
     clock : ProbeClock, optional
         Session times of the samples. Default: the probe's own clock, from 0.
+    samples : RawSamples, optional
+        Where to read the samples if there is no file at ``data_path``.
 
     Raises
     ------
@@ -164,12 +167,14 @@ class SpikeGLXRecording(BaseRecording):
         meta_path: Path | str,
         compression_path: Path | str | None = None,
         clock: ProbeClock | None = None,
+        *,
+        samples: RawSamples | None = None,
     ):
         meta = SpikeGLXMeta(meta_path)
         clock = clock or ProbeClock(meta.sampling_rate_hz)
         data_path = Path(data_path)
         #: The samples of all columns of the file.
-        self.samples: RawSamples = (
+        self.samples: RawSamples = samples or (
             CompressedSamples(data_path, Path(compression_path or data_path.with_suffix(".ch")), meta.n_saved_channels)
             if data_path.suffix == ".cbin"
             else FlatSamples(data_path, meta.n_saved_channels, round(clock.rate_hz))
@@ -181,6 +186,8 @@ class SpikeGLXRecording(BaseRecording):
         self.set_channel_gains(meta.volts_per_count * 1e6)  # SpikeInterface counts in microvolts
         self.set_channel_offsets(0.0)
         self._serializability["json"] = False
+        if samples is not None:
+            self._serializability.update(memory=False, pickle=False)
         self._kwargs = {
             "data_path": str(data_path),
             "meta_path": str(meta_path),
@@ -233,8 +240,23 @@ class _SpikeGLXSegment(BaseRecordingSegment):
         return np.round(self._clock.samples(time_s)).astype(np.int64)
 
 
-def _read_compression(path: Path) -> dict[str, Any]:
-    """Read a ``.ch`` file and check that it is one."""
+def read_compression(path: Path, n_columns: int) -> dict[str, Any]:
+    """Read a ``.ch`` file and check that it is one.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    n_columns : int
+        Columns per sample that the recording has, sync words included.
+
+    Raises
+    ------
+    DatasetUnreadableError
+        If the file is not that of mtscomp.
+    DatasetInconsistentError
+        If it contradicts itself, or is of a recording of another shape.
+    """
     try:
         compression = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -246,10 +268,12 @@ def _read_compression(path: Path) -> dict[str, Any]:
             f"'{path}' is not the header of an mtscomp file: it has no {missing[0]}. {_WAY_OUT}"
         )
     # Only mtscomp's own description of the data; the rate is that of the metadata.
-    return {"sample_rate": 0.0, **compression}
+    compression = {"sample_rate": 0.0, **compression}
+    _check_compression(compression, path, n_columns)
+    return compression
 
 
-def _check_compression(compression: dict[str, Any], compression_path: Path, path: Path, n_columns: int) -> None:
+def _check_compression(compression: dict[str, Any], compression_path: Path, n_columns: int) -> None:
     bounds, offsets = (np.array(compression[name]) for name in ("chunk_bounds", "chunk_offsets"))
     if (
         bounds.dtype.kind not in "iu"
@@ -274,9 +298,12 @@ def _check_compression(compression: dict[str, Any], compression_path: Path, path
                 f"'{compression_path}' says {name} {stated[name]} instead of {value}, which follows from its "
                 f"chunk_bounds and the recording's metadata. The files do not belong together. {_WAY_OUT}"
             )
+
+
+def _check_size(path: Path, compression_path: Path, stated: int) -> None:
     size = path.stat().st_size
-    if size != offsets[-1]:
-        what = "truncated" if size < offsets[-1] else "of another recording"
+    if size != stated:
+        what = "truncated" if size < stated else "of another recording"
         raise DatasetInconsistentError(
-            f"'{path}' has {size} bytes, but '{compression_path}' describes {offsets[-1]}: it is {what}. {_WAY_OUT}"
+            f"'{path}' has {size} bytes, but '{compression_path}' describes {stated}: it is {what}. {_WAY_OUT}"
         )

@@ -18,7 +18,7 @@ from .records import fetch_record
 from .references import parse_reference
 from .resolution import resolve
 from .search import SEARCH_TERMS, find_sessions
-from .source import open_source
+from .source import open_source, stream_source
 from .summary import SessionSummary
 
 __all__ = [
@@ -32,4 +32,5 @@ __all__ = [
     "open_source",
     "parse_reference",
     "resolve",
+    "stream_source",
 ]

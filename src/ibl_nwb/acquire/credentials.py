@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import os
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -71,6 +72,31 @@ def log_in_again(alyx: Any, session: requests.Session, limits: Limits) -> None:
             "password=...) once in Python."
         )
     _get_token(alyx, username, session, limits)
+
+
+def file_server_login(parameters: Any, url: str) -> tuple[str, str] | None:
+    """User name and password of the file server in ONE's parameters, for no other server than that.
+
+    Parameters
+    ----------
+    parameters : iblutil.io.params.IBLParams
+        What ONE keeps of a database.
+    url : str
+        Address of a file.
+    """
+    server, login, password = (getattr(parameters, f"HTTP_DATA_SERVER{part}", None) for part in ("", "_LOGIN", "_PWD"))
+    if not server or not login or not password or urlsplit(server)[:2] != urlsplit(url)[:2]:
+        return None
+    return login, password
+
+
+def stored_file_server_login(url: str) -> tuple[str, str] | None:
+    """Like :func:`file_server_login`, from the first of the databases in ONE's store that has one for this server."""
+    from iblutil.io import params
+
+    known = params.as_dict(params.read("one/caches", {})) or {}
+    logins = (file_server_login(params.read(f"one/{key}", {}), url) for key in known.get("CLIENT_MAP", {}))
+    return next((login for login in logins if login is not None), None)
 
 
 def _get_token(alyx: Any, username: str | None, session: requests.Session, limits: Limits) -> None:

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 
 from ..errors import ChecksumError, DatasetMissingError, OutputNotWritableError, SessionNotFoundError
 from ..session import ALFSession
 from .connection import cache_dir_of, is_remote
-from .files import PART_SUFFIX, Report, fetch_file, find_fault, is_verifiable
+from .credentials import file_server_login
+from .files import PART_SUFFIX, Report, fetch_file, find_fault, is_verifiable, quoted
 from .http import Limits
 from .local import find_folder, find_kept
 from .lock import cache_lock
@@ -104,26 +104,36 @@ def download_and_keep(
     *,
     limits: Limits,
     lock_wait_s: float,
-) -> tuple[Path, KeptRecord]:
-    """As :func:`download` from a server, giving the session's record too."""
+    before_download: Callable[[Path, list[Path]], None] | None = None,
+) -> tuple[Path, KeptRecord, list[str]]:
+    """As :func:`download` from a server, giving the session's record too, and the addresses of what stays there.
+
+    ``before_download`` is called with the session folder and the files that are not there yet and are fetched next.
+    """
     kept, urls = fetch_and_keep(one, eid, store, limits)
     session_path = cache_dir_of(one) / str(SessionKey.of_record(kept.record))
     files = choose_files(kept, session_path, selection)
     with cache_lock(cache_dir_of(one), wait_s=lock_wait_s):
         _remove_strays(session_path, kept, keep_uuid_names=one.uuid_filenames)
-        wanting = [file for file, _ in _find_faults(session_path, files, progress_bar_class, fetch_unverifiable=True)]
+        staying = [file for file in files if file.is_streamable and _on_disk(session_path, file) is None]
+        files = [file for file in files if file not in staying]
+        faults = _find_faults(session_path, files, progress_bar_class, fetch_unverifiable=True)
+        _check_recordings_on_disk(session_path, faults)
+        # A recording on disk of which nothing is registered is left to the checks of its .ch file.
+        wanting = [file for file, _ in faults if not file.is_streamable]
         _check_space(cache_dir_of(one), wanting)
+        if before_download is not None:
+            absent = [file for file in wanting if _on_disk(session_path, file) is None]
+            before_download(session_path, [_target(one, session_path, file) for file in absent])
         with requests.Session() as connection, _progress(progress_bar_class, wanting, "Downloading") as report:
             for file in wanting:
                 url = _url_of(one, urls.get(file.id), kept, file)
-                target = _on_disk(session_path, file) or session_path / (
-                    file.path_with_uuid if one.uuid_filenames else file.relative_path
-                )
-                fetch_file(
-                    connection, url, file, target, limits=limits, report=report, auth=_file_server_login(one, url)
-                )
-    _tell_of_others(session_path, files, selection)
-    return session_path, kept
+                target = _on_disk(session_path, file) or _target(one, session_path, file)
+                login = file_server_login(one.alyx._par, url)
+                fetch_file(connection, url, file, target, limits=limits, report=report, auth=login)
+    data_urls = [quoted(_url_of(one, urls.get(file.id), kept, file)) for file in staying]
+    _tell_of_others(session_path, [*files, *staying], selection, data_urls)
+    return session_path, kept, data_urls
 
 
 def check_in_cache(
@@ -179,10 +189,25 @@ def _find_faults(
     return faults
 
 
+def _check_recordings_on_disk(session_path: Path, faults: list[tuple[RegisteredFile, str | None]]) -> None:
+    """Refuse a bad copy of a recording that is to be streamed: it would be read, and must not be fetched whole."""
+    for file, fault in faults:
+        if file.is_streamable and is_verifiable(file):
+            raise ChecksumError(
+                f"'{_on_disk(session_path, file)}' is not what Alyx registered: {fault}. Remove it to have it read "
+                "from the server, or convert without --stream-raw to have it downloaded again."
+            )
+
+
 def _on_disk(session_path: Path, file: RegisteredFile) -> Path | None:
     """The file in the folder, under its ALF name or with the UUID in it; the former is what ALFSession prefers."""
     candidates = (session_path / file.relative_path, session_path / file.path_with_uuid)
     return next((path for path in candidates if path.is_file()), None)
+
+
+def _target(one: Any, session_path: Path, file: RegisteredFile) -> Path:
+    """Where a file that is not there yet will be."""
+    return session_path / (file.path_with_uuid if one.uuid_filenames else file.relative_path)
 
 
 def _remove_strays(session_path: Path, kept: KeptRecord, *, keep_uuid_names: bool) -> None:
@@ -220,21 +245,12 @@ def _url_of(one: Any, url: str | None, kept: KeptRecord, file: RegisteredFile) -
     return f"{root}/{SessionKey.of_record(kept.record)}/{file.path_with_uuid}"
 
 
-def _file_server_login(one: Any, url: str) -> tuple[str, str] | None:
-    """ONE's login of its file server, for no other server than that."""
-    parameters = one.alyx._par
-    if not parameters.HTTP_DATA_SERVER_LOGIN or not parameters.HTTP_DATA_SERVER_PWD:
-        return None
-    server, asked = urlsplit(parameters.HTTP_DATA_SERVER), urlsplit(url)
-    if (server.scheme, server.netloc) != (asked.scheme, asked.netloc):
-        return None
-    return parameters.HTTP_DATA_SERVER_LOGIN, parameters.HTTP_DATA_SERVER_PWD
-
-
-def _tell_of_others(session_path: Path, files: list[RegisteredFile], selection: Selection) -> None:
+def _tell_of_others(
+    session_path: Path, files: list[RegisteredFile], selection: Selection, data_urls: Iterable[str] = ()
+) -> None:
     """Say when a conversion of the folder would read other files than the registered ones that were checked."""
     checked = {path for file in files for path in (file.relative_path, file.path_with_uuid)}
-    session = ALFSession(session_path, revision=selection.revision)
+    session = ALFSession(session_path, revision=selection.revision, data_urls=data_urls)
     others = {dataset.relative_path for dataset in chosen_datasets(session, selection)} - checked
     if others:
         _logger.warning(

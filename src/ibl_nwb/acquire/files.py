@@ -129,7 +129,7 @@ def _fetch_once(
 ) -> str | None:
     """Write the file to ``part_path``; return what is wrong with it, None when nothing is."""
     # Not compressed on the way: the length that the server announces is then the length of the file.
-    response = open_response(session, _quoted(url), limits, headers={"Accept-Encoding": "identity"}, auth=auth)
+    response = open_response(session, quoted(url), limits, headers={"Accept-Encoding": "identity"}, auth=auth)
     with response:
         _check_status(response, url, file)
         announced = response.headers.get("Content-Length")
@@ -169,7 +169,7 @@ def _check_status(response: requests.Response, url: str, file: RegisteredFile) -
     raise NetworkError(f"{url} answers {status} {response.reason} to the request for a file. {way_out}")
 
 
-def _quoted(url: str) -> str:
+def quoted(url: str) -> str:
     """The address with characters encoded that have a meaning in addresses: revision folders are named ``#...#``."""
     parts = urlsplit(url, allow_fragments=False)
     return parts._replace(path=quote(parts.path, safe="/%")).geturl()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -83,17 +83,17 @@ def open_response(session: requests.Session, url: str, limits: Limits, **options
         response = send(session, "GET", url, limits, **options)
         if response.status_code not in _ASKS_TO_WAIT:
             return response
-        asked_s = _wait_asked(response)
+        asked_s = seconds_to_wait(response.headers)
         response.close()
         wait_s = wait_s if asked_s is None else asked_s
         if waited_s + wait_s > limits.longest_wait_s:
             raise NetworkError(
-                f"{_without_query(url)} answers '{response.status_code} {response.reason}' and asks to wait "
+                f"{without_query(url)} answers '{response.status_code} {response.reason}' and asks to wait "
                 f"{wait_s:.0f} s more after {waited_s:.0f} s; at most {limits.longest_wait_s:.0f} s are allowed. Try "
                 "again later."
             )
         _logger.warning(
-            "%s answers '%d %s': waiting %.1f s.", _without_query(url), response.status_code, response.reason, wait_s
+            "%s answers '%d %s': waiting %.1f s.", without_query(url), response.status_code, response.reason, wait_s
         )
         time.sleep(wait_s)
         waited_s += wait_s
@@ -108,7 +108,7 @@ def send(session: requests.Session, method: str, url: str, limits: Limits, **opt
         raise _mute(url, limits) from error
     except requests.exceptions.RequestException as error:
         raise UnreachableError(
-            f"{_without_query(url)} cannot be reached: {_reason(error)}. Check the address and the network; what was "
+            f"{without_query(url)} cannot be reached: {_reason(error)}. Check the address and the network; what was "
             "downloaded before can be used offline (--offline)."
         ) from error
 
@@ -141,7 +141,7 @@ def read_body(response: requests.Response, limits: Limits) -> Iterator[bytes]:
         if elapsed_s > limits.timeout_s:
             if window_bytes < _SLOWEST_BYTES_PER_S * elapsed_s:
                 raise UnreachableError(
-                    f"{_without_query(url)} sent only {window_bytes} bytes in {elapsed_s:.0f} s. Try again later."
+                    f"{without_query(url)} sent only {window_bytes} bytes in {elapsed_s:.0f} s. Try again later."
                 )
             window_start, window_bytes = time.monotonic(), 0
 
@@ -151,14 +151,14 @@ def read_text(response: requests.Response, limits: Limits) -> str:
     try:
         return b"".join(read_body(response, limits)).decode("utf-8", errors="replace")
     except Interrupted as error:
-        raise UnreachableError(f"{_without_query(response.url)} broke off its answer: {error}. Try again.") from error
+        raise UnreachableError(f"{without_query(response.url)} broke off its answer: {error}. Try again.") from error
     finally:
         response.close()
 
 
-def _wait_asked(response: requests.Response) -> float | None:
-    """Seconds that the answer asks to wait: a number or a date, None where it does not say."""
-    text = response.headers.get("Retry-After", "")
+def seconds_to_wait(headers: Mapping[str, str]) -> float | None:
+    """Seconds that an answer asks to wait: a number or a date, None where it does not say."""
+    text = headers.get("Retry-After", "")
     if re.fullmatch(r"\d+(\.\d+)?", text.strip()):
         return float(text)
     try:
@@ -169,7 +169,7 @@ def _wait_asked(response: requests.Response) -> float | None:
 
 def _mute(url: str, limits: Limits) -> UnreachableError:
     return UnreachableError(
-        f"{_without_query(url)} did not answer within {limits.timeout_s:g} s. Check the address and the network, or "
+        f"{without_query(url)} did not answer within {limits.timeout_s:g} s. Check the address and the network, or "
         "try again later."
     )
 
@@ -181,5 +181,6 @@ def _reason(error: BaseException) -> str:
     return str(error).strip().split("\n")[0] or type(error).__name__
 
 
-def _without_query(url: str) -> str:
+def without_query(url: str) -> str:
+    """The address for messages: what follows the question mark may be a signature."""
     return url.split("?", 1)[0]

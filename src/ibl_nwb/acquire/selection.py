@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..alyx import DatasetRecord
 from ..errors import DatasetMissingError, DocumentError
 from ..session import UNREVISED, ALFSession, Dataset
 from .records import KeptRecord
 from .references import SessionKey
+
+if TYPE_CHECKING:
+    from ..interfaces.base import ALFDataset
 
 _logger = logging.getLogger(__name__)
 
@@ -32,12 +35,15 @@ class RegisteredFile:
         Bytes, None where the database does not say.
     md5 : str or None
         None where the database does not say.
+    is_streamable : bool
+        Whether it may stay on the server, to be read from there during the conversion.
     """
 
     id: str
     relative_path: str
     size: int | None
     md5: str | None
+    is_streamable: bool = False
 
     @property
     def path_with_uuid(self) -> str:
@@ -56,16 +62,26 @@ class Selection:
         Interfaces (families or instances) to convert only, or to leave out.
     revision : str or None
         As in :class:`ALFSession`.
+    stream_raw : bool
+        Whether compressed raw recordings may stay on the server.
     """
 
     include: tuple[str, ...] | None = None
     exclude: tuple[str, ...] | None = None
     revision: str | None = None
+    stream_raw: bool = False
 
     @classmethod
-    def of(cls, include: Iterable[Any] | None, exclude: Iterable[Any] | None, revision: str | None) -> Selection:
+    def of(
+        cls,
+        include: Iterable[Any] | None,
+        exclude: Iterable[Any] | None,
+        revision: str | None,
+        *,
+        stream_raw: bool = False,
+    ) -> Selection:
         """A selection of interfaces that may be given as classes, or as one name."""
-        return cls(_names(include), _names(exclude), revision)
+        return cls(_names(include), _names(exclude), revision, stream_raw)
 
 
 class RegisteredSession(ALFSession):
@@ -128,22 +144,38 @@ def choose_files(kept: KeptRecord, session_path: Path, selection: Selection) -> 
     absent = [path for path, file in files.items() if file.id in unavailable]
     _check_not_superseded(session, list(chosen.values()), absent)
     _tell_of_defaults(kept.record.datasets, chosen)
-    return [files[path] for path in sorted(chosen)]
+    streamable = _streamable_paths(session, selection) if selection.stream_raw else set()
+    return [replace(files[path], is_streamable=path in streamable) for path in sorted(chosen)]
 
 
 def chosen_datasets(session: ALFSession, selection: Selection) -> list[Dataset]:
     """The datasets of a session that a conversion with some interfaces reads."""
+    chosen = list(session.task_settings_datasets()[:1])
+    for _, datasets in _declared_datasets(session, selection):
+        chosen += datasets
+    return chosen
+
+
+def _streamable_paths(session: ALFSession, selection: Selection) -> set[str]:
+    """Compressed recordings that every interface which reads them can read from a server."""
+    paths: dict[bool, set[str]] = {True: set(), False: set()}
+    for declared, datasets in _declared_datasets(session, selection):
+        for dataset in datasets:
+            paths[declared.streamable and dataset.extension == "cbin"].add(dataset.relative_path)
+    return paths[True] - paths[False]
+
+
+def _declared_datasets(session: ALFSession, selection: Selection) -> Iterator[tuple[ALFDataset, list[Dataset]]]:
+    """Every declaration of the interfaces that are wanted, with the datasets that it stands for."""
     from ..instances import find_source_data
     from ..interfaces import interface_list
 
     wanted = find_source_data(session, include=selection.include, exclude=selection.exclude)
-    chosen = list(session.task_settings_datasets()[:1])
     for interface in interface_list:
         for instance in interface.get_instances(session):
             if interface.get_instance_name(session, instance) in wanted:
-                for datasets in interface.select_datasets(session, instance).values():
-                    chosen += datasets
-    return chosen
+                selected = interface.select_datasets(session, instance)
+                yield from ((declared, selected[declared.key]) for declared in interface.datasets)
 
 
 def registered_files(datasets: Iterable[DatasetRecord], unavailable: Collection[str] = ()) -> dict[str, RegisteredFile]:

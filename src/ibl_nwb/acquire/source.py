@@ -15,6 +15,7 @@ from .connection import connect, is_remote
 from .download import check_in_cache, download_and_keep
 from .http import Limits, UnreachableError
 from .local import find_folder, find_kept, key_in_tables
+from .ranges import check_can_stream
 from .records import KeptRecord, RecordStore, fetch_and_keep
 from .references import SessionKey, parse_reference
 from .resolution import resolve
@@ -34,6 +35,7 @@ def open_source(
     records_dir: str | Path | None = None,
     limits: Limits | None = None,
     lock_wait_s: float = 0.0,
+    before_download: Callable[[Path, list[Path]], None] | None = None,
 ) -> tuple[Path, AlyxRecord | None]:
     """The folder of a session, with the files that a conversion reads, and what Alyx says about it.
 
@@ -50,6 +52,8 @@ def open_source(
         From :func:`ibl_nwb.acquire.connect`, or any other. Default: none for a folder, else ``connect()``.
     interfaces, exclude, revision, progress_bar_class, records_dir, limits, lock_wait_s
         As in :func:`ibl_nwb.acquire.download`.
+    before_download : callable, optional
+        Called with the session folder and the list of files that are not in it yet and are fetched next.
 
     Returns
     -------
@@ -78,14 +82,83 @@ def open_source(
         return _open_cache(one, parse_reference(reference), store, selection, progress_bar_class)
     try:
         eid = resolve(one, reference, limits=limits)
-        path, kept = download_and_keep(
-            one, eid, store, selection, progress_bar_class, limits=limits, lock_wait_s=lock_wait_s
+        path, kept, _ = download_and_keep(
+            one,
+            eid,
+            store,
+            selection,
+            progress_bar_class,
+            limits=limits,
+            lock_wait_s=lock_wait_s,
+            before_download=before_download,
         )
     except UnreachableError as error:
         kept = _find_downloaded(one, parse_reference(reference), store, error)
         path = check_in_cache(one, kept, selection, progress_bar_class)
         _logger.warning("%s Session %s is taken from the cache as it was downloaded before.", error, reference)
     return path, kept.record
+
+
+def stream_source(
+    reference: str | UUID,
+    *,
+    one: Any | None = None,
+    interfaces: Iterable[Any] | None = None,
+    exclude: Iterable[Any] | None = None,
+    revision: str | None = None,
+    progress_bar_class: Callable[..., Any] | None = None,
+    records_dir: str | Path | None = None,
+    limits: Limits | None = None,
+    lock_wait_s: float = 0.0,
+    before_download: Callable[[Path, list[Path]], None] | None = None,
+) -> tuple[Path, AlyxRecord, list[str]]:
+    """As :func:`open_source`, but compressed raw recordings that are not in the cache yet stay on the server.
+
+    Parameters
+    ----------
+    reference : str or uuid.UUID
+        An eid, ``subject/date/number`` or ``date_number_subject``.
+    one, interfaces, exclude, revision, progress_bar_class, records_dir, limits, lock_wait_s, before_download
+        As in :func:`open_source`.
+
+    Returns
+    -------
+    session_path : pathlib.Path
+        The session folder.
+    record : AlyxRecord
+        What Alyx says.
+    data_urls : list of str
+        Addresses of the recordings that stay on the server, without credentials: ``data_urls`` of
+        :meth:`ibl_nwb.IBLConverter.from_session`.
+
+    Raises
+    ------
+    UsageError
+        If ONE is offline, a session folder is given, or what is needed to read from a server is not installed.
+    IBLNWBError
+        As in :func:`open_source`.
+    """
+    check_can_stream()
+    if Path(str(reference)).expanduser().exists():
+        raise UsageError(
+            f"'{reference}' is on disk. To have its raw recordings read from the server, name the session by its eid "
+            "or subject/date/number, and the cache that the folder is in with --cache-dir."
+        )
+    limits = limits or Limits()
+    one = connect(limits=limits) if one is None else one
+    if not is_remote(one):
+        raise UsageError("Raw recordings cannot be read from a server offline. Leave out --stream-raw, or --offline.")
+    path, kept, data_urls = download_and_keep(
+        one,
+        resolve(one, reference, limits=limits),
+        RecordStore(records_dir),
+        Selection.of(interfaces, exclude, revision, stream_raw=True),
+        progress_bar_class,
+        limits=limits,
+        lock_wait_s=lock_wait_s,
+        before_download=before_download,
+    )
+    return path, kept.record, data_urls
 
 
 def _open_folder(folder: Path, one: Any | None, store: RecordStore, limits: Limits) -> tuple[Path, AlyxRecord | None]:
