@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 #: Registries to which a user may add entries of their own, since other entries refer to them by key.
-OPEN_REGISTRIES = ("Devices", "DeviceModels")
+OPEN_REGISTRIES = ("Devices", "DeviceModels", "FiberPhotometry")
 
 
 def find_unread_keys(
