@@ -10,6 +10,8 @@ from pynwb import NWBFile
 from .allen_ccf import UNKNOWN, bregma_to_ccf, region_acronyms
 from .alyx import AlyxRecord
 from .alyx.rows import Channel
+from .interfaces.base import load_metadata_file
+from .interfaces.localization import add_localization
 
 
 def alyx_group_locations(record: AlyxRecord, groups: dict[str, Any]) -> dict[str, Any]:
@@ -38,7 +40,7 @@ def alyx_group_locations(record: AlyxRecord, groups: dict[str, Any]) -> dict[str
 
 
 def add_alyx_anatomy(nwbfile: NWBFile, record: AlyxRecord, groups: dict[str, Any]) -> list[str]:
-    """Fill in position and region of electrodes by the channels in Alyx.
+    """Fill in position and region of electrodes by the channels in Alyx, in the tables of anatomical coordinates too.
 
     Only probes are filled in of which no electrode has a position: histology in the session folder is what the data
     were released with. Sites are matched by their position on the probe, which is the same grid.
@@ -67,14 +69,18 @@ def add_alyx_anatomy(nwbfile: NWBFile, record: AlyxRecord, groups: dict[str, Any
         if not rows or not all(np.isnan(table["ml"].data[row]) for row in rows):
             continue
         channel_at = {(c.lateral, c.axial): c for c in channels}
-        n_filled = 0
+        filled = []
         for row in rows:
             channel = channel_at.get((table["rel_x"].data[row], table["rel_y"].data[row]))
             if channel is not None:
                 _fill_in(table, row, channel)
-                n_filled += 1
+                filled.append(row)
         provenance = _provenance(record, channels)
-        notes.append(f"{n_filled} of {len(rows)} electrodes of {probe_name} placed by Alyx ({provenance}).")
+        positions = {name: [table[name].data[row] for row in filled] for name in ("ml", "ap", "dv", "location")}
+        method = load_metadata_file("electrodes")["LocalizationMethods"]["Alyx"]
+        method = method.format(provenance=provenance, trajectory=channels[0].trajectory_estimate)
+        add_localization(nwbfile, probe_name, filled, positions, method)
+        notes.append(f"{len(filled)} of {len(rows)} electrodes of {probe_name} placed by Alyx ({provenance}).")
     return notes
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from .allen_ccf import bregma_to_ccf, region_acronyms
 from .errors import DatasetInconsistentError, DatasetMissingError
-from .session import ALFSession
+from .session import ALFSession, load_array
 from .spikeglx import SpikeGLXMeta
 
 #: Where the channels of a sorting may be, the preferred sorter first.
@@ -29,7 +29,7 @@ _ATTRIBUTES = ("rawInd", "localCoordinates", "mlapdv", "brainLocationIds_ccf_201
 class ProbeSites:
     """The sites that were recorded, one row each, in the order of the raw file's columns.
 
-    All attributes but the first and the last three are arrays of ``(n_sites,)``.
+    All attributes but the first and the last five are arrays of ``(n_sites,)``.
 
     Attributes
     ----------
@@ -53,6 +53,8 @@ class ProbeSites:
         str, acronym of the structure in the Allen, Beryl and Cosmos parcellations, or "unknown".
     channel_label : numpy.ndarray
         float64, ``channels.labels``: 0 good, 1 dead, 2 noisy, 3 outside the brain; NaN where there is none.
+    raw_channel_label : numpy.ndarray or None
+        float64, ``ephysChannels.labels``, the same codes found in the raw voltage; None where there is no such file.
     serial_number, part_number, probe_family : str or None
         What the SpikeGLX metadata say about the probe, see :class:`~ibl_nwb.spikeglx.SpikeGLXMeta`.
     sources : tuple of str
@@ -76,6 +78,7 @@ class ProbeSites:
     beryl: np.ndarray
     cosmos: np.ndarray
     channel_label: np.ndarray
+    raw_channel_label: np.ndarray | None = None
     serial_number: str | None = None
     part_number: str | None = None
     probe_family: str | None = None
@@ -173,6 +176,7 @@ def read_probe_sites(session: ALFSession, probe_name: str) -> ProbeSites:
     x, y, z = bregma_to_ccf(ml, ap, dv)
     allen_id = values.take("brainLocationIds_ccf_2017")
     channel_label = values.take("labels")
+    raw_channel_label, label_path = _read_raw_labels(session, probe_name, len(columns))
     return ProbeSites(
         probe_name=probe_name,
         channel=columns,
@@ -191,10 +195,11 @@ def read_probe_sites(session: ALFSession, probe_name: str) -> ProbeSites:
         beryl=region_acronyms(allen_id, "Beryl"),
         cosmos=region_acronyms(allen_id, "Cosmos"),
         channel_label=channel_label,
+        raw_channel_label=raw_channel_label,
         serial_number=meta.serial_number if meta else None,
         part_number=meta.part_number if meta else None,
         probe_family=meta.probe_family if meta else None,
-        sources=(*meta_path, *values.sources),
+        sources=(*meta_path, *values.sources, *label_path),
     )
 
 
@@ -256,6 +261,15 @@ def _read_meta(session: ALFSession, probe_name: str) -> tuple[SpikeGLXMeta | Non
         found = session.find(f"ephysData*.imec*.{band}.meta", collections=collections)
         if found:
             return SpikeGLXMeta(found[0].path), (found[0].alf_path,)
+    return None, ()
+
+
+def _read_raw_labels(session: ALFSession, probe_name: str, n_sites: int) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Labels of the recorded sites by their raw voltage, and their relative path; None unless there is one per site."""
+    for dataset in session.find("ephysChannels.labels.npy", collections=f"raw_ephys_data/{probe_name}"):
+        labels = load_array(dataset).reshape(-1)
+        if len(labels) == n_sites:
+            return labels.astype(np.float64), (dataset.alf_path,)
     return None, ()
 
 

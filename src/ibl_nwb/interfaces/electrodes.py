@@ -20,6 +20,7 @@ from ..errors import DocumentError, UsageError
 from ..probe_sites import ProbeSites, read_probe_sites
 from ..session import ALFSession
 from .base import ALFDataset, camel_case, load_metadata_file, substitute
+from .localization import add_localization
 
 __all__ = ["SITE_DATASETS", "ProbeSites", "add_probe_electrodes", "probe_metadata", "read_probe_sites"]
 
@@ -29,6 +30,9 @@ _SITE_COLLECTIONS = (
     "alf/{probe_name}/pykilosort",
     "alf/{probe_name}/kilosort*",
 )
+
+#: Where ``channels`` is taken from: the sorting that is preferred, the one without a folder last.
+_CHANNEL_COLLECTIONS = (*_SITE_COLLECTIONS[1:], _SITE_COLLECTIONS[0])
 
 #: What the electrodes of a probe are made from, beside the SpikeGLX metadata: part of the declaration of every
 #: interface that adds them.
@@ -42,8 +46,9 @@ SITE_DATASETS = (
         ("electrodeSites.brainLocationIds_ccf_2017.npy", "channels.brainLocationIds_ccf_2017.npy"),
         _SITE_COLLECTIONS,
     ),
-    ALFDataset("site_labels", ("channels.labels.npy",), _SITE_COLLECTIONS),
-    ALFDataset("site_columns", ("channels.rawInd.npy",), _SITE_COLLECTIONS, support=True),
+    ALFDataset("site_labels", ("channels.labels.npy",), _CHANNEL_COLLECTIONS),
+    ALFDataset("site_columns", ("channels.rawInd.npy",), _CHANNEL_COLLECTIONS, support=True),
+    ALFDataset("raw_site_labels", ("ephysChannels.labels.npy",), ("raw_ephys_data/{probe_name}",)),
 )
 
 #: What a cell holds that nothing is known about, by kind of NumPy type. NeuroConv knows no such value for integers, and
@@ -101,6 +106,8 @@ def add_probe_electrodes(
 ) -> np.ndarray:
     """Add a probe to an NWB file: device, model, electrode groups and one electrode per recorded site.
 
+    Sites with a place in the brain also get rows in the tables of anatomical coordinates, see :mod:`.localization`.
+
     What is there already stays as it is and is used: rows of the same group and channel, groups and devices of the same
     name, and the rows and columns of other interfaces, whose rows get no value (NaN, "") in the columns of ours.
 
@@ -141,6 +148,7 @@ def add_probe_electrodes(
         _add_columns(nwbfile, values, descriptions)
         _add_rows(nwbfile, values, np.flatnonzero(rows < 0))
         rows = _find_rows(nwbfile.electrodes, values)
+    _add_localization(nwbfile, sites, rows)
     return rows
 
 
@@ -167,6 +175,15 @@ def _regions(sites: ProbeSites, selected: np.ndarray) -> str:
     upwards = np.argsort(sites.rel_y[selected], kind="stable")
     regions = dict.fromkeys(sites.beryl[selected][upwards].tolist())
     return ", ".join(region for region in regions if region not in (UNKNOWN, "void")) or UNKNOWN
+
+
+def _add_localization(nwbfile: NWBFile, sites: ProbeSites, rows: np.ndarray) -> None:
+    """Add the coordinates in the brain, with the object that they are from as the method."""
+    source = next((path for path in sites.sources if ".mlapdv." in path), "")
+    texts = load_metadata_file("electrodes")["LocalizationMethods"]
+    text = texts["electrodeSites" if "electrodeSites." in source else "channels"]
+    positions = {name: getattr(sites, name) for name in ("ml", "ap", "dv", "location")}
+    add_localization(nwbfile, sites.probe_name, rows, positions, text.format(source=source))
 
 
 def _merge_registries(defaults: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,18 +14,13 @@ from pydantic import DirectoryPath, validate_call
 from pynwb import NWBFile
 
 from ..errors import DatasetInconsistentError
-from ..probe_sites import read_probe_sites
-from ..session import ALFSession
-from ..spikeglx import SpikeGLXMeta
-from .base import STUB_LENGTH, ALFDataset, ALFInterface, load_metadata_file
+from .base import STUB_LENGTH, ALFDataset, load_metadata_file
 from .clusters import ClusterColumn, is_pickled, read_clusters, read_waveforms
-from .electrodes import SITE_DATASETS, add_probe_electrodes, probe_metadata
-from .spike_column import OrderedAttribute, SpikeColumn, load_vector
+from .electrodes import probe_metadata
+from .sorting_family import CHANNEL_DATASETS, SortingFamily
+from .spike_column import OrderedAttribute, SpikeColumn
 from .spike_trains import ALFSorting, SpikeIndex, Spikes
 from .units_table import UnitColumn, add_units
-
-#: Rate of the AP band where no SpikeGLX metadata state it: that of every Neuropixels probe, calibration (0.01 %) aside.
-NOMINAL_RATE_HZ = 30_000.0
 
 #: Units that ``stub_test`` keeps: a tenth of them, but no fewer than this.
 STUB_UNITS = 10
@@ -46,7 +41,7 @@ _OWN_COLUMNS = (
 )
 
 
-class SortedSpikesInterface(ALFInterface, BaseSortingExtractorInterface):
+class SortedSpikesInterface(SortingFamily, BaseSortingExtractorInterface):
     """The sorted spikes of one probe, in the one ``units`` table of the file.
 
     Every cluster becomes a unit: all rows of ALF ``clusters`` and whatever other ids occur in ``spikes.clusters``. Ids
@@ -66,15 +61,6 @@ class SortedSpikesInterface(ALFInterface, BaseSortingExtractorInterface):
     info = "Interface for the sorted spikes of one probe of an IBL session."
 
     family = "SortedSpikes"
-    handles = ("probe_name", "collection")
-    collections = (
-        "alf/{probe_name}/iblsorter",
-        "alf/{probe_name}/pykilosort",
-        "alf/{probe_name}/kilosort*",
-        "alf/{probe_name}",
-        "alf/{probe_name}/*",
-    )
-    same_revision = True
     datasets = (
         ALFDataset("times", ("spikes.times.npy",), required=True),
         ALFDataset("clusters", ("spikes.clusters.npy",), required=True),
@@ -87,14 +73,7 @@ class SortedSpikesInterface(ALFInterface, BaseSortingExtractorInterface):
         ALFDataset("metrics", ("clusters.metrics.pqt", "clusters.metrics.csv")),
         ALFDataset("waveforms", ("clusters.waveforms.npy", "templates.waveforms.npy")),
         ALFDataset("waveform_channels", ("clusters.waveformsChannels.npy", "templates.waveformsChannels.npy")),
-        ALFDataset("raw_channels", ("channels.rawInd.npy",), support=True),
-        ALFDataset(
-            "ap_meta",
-            ("ephysData*.imec*.ap.meta",),
-            collections=("raw_ephys_data/{probe_name}", "raw_ephys_data/{probe_name}/*"),
-            support=True,
-        ),
-        *SITE_DATASETS,
+        *CHANNEL_DATASETS,
     )
 
     @validate_call
@@ -138,30 +117,9 @@ class SortedSpikesInterface(ALFInterface, BaseSortingExtractorInterface):
         )
 
     @classmethod
-    def get_instances(cls, session: ALFSession) -> list[dict[str, str]]:
-        """One instance per probe, with the sorting that is preferred; the others are reached by ``collection``."""
-        preferred: dict[str, dict[str, str]] = {}
-        for instance in super().get_instances(session):
-            preferred.setdefault(instance["probe_name"], instance)
-        return [preferred[probe_name] for probe_name in sorted(preferred)]
-
-    @classmethod
-    def get_incomplete_instances(cls, session: ALFSession) -> dict[str, tuple[dict[str, str], tuple[str, ...]]]:
-        """As for any interface, without sortings of probes that have a complete one."""
-        complete = {instance["probe_name"] for instance in cls.get_instances(session)}
-        incomplete = super().get_incomplete_instances(session)
-        return {name: found for name, found in incomplete.items() if found[0]["probe_name"] not in complete}
-
-    @classmethod
     def get_extractor_class(cls) -> type[ALFSorting]:
         """SpikeInterface's view of an IBL sorting."""
         return ALFSorting
-
-    @cached_property
-    def sampling_rate_hz(self) -> float:
-        """Samples of the AP band per second: as calibrated if there are SpikeGLX metadata, else 30 kHz."""
-        metas = self.sources["ap_meta"]
-        return SpikeGLXMeta(metas[0].path).sampling_rate_hz if metas else NOMINAL_RATE_HZ
 
     def get_metadata(self) -> DeepDict:
         """Metadata with descriptions of the table and its columns in the block "Units", and with the probe."""
@@ -297,15 +255,6 @@ class SortedSpikesInterface(ALFInterface, BaseSortingExtractorInterface):
     def _spike_column(self, attribute: str, index: SpikeIndex) -> UnitColumn:
         values = OrderedAttribute(self._spikes.datasets[attribute], index.order)
         return UnitColumn(_SPIKE_COLUMNS[attribute], SpikeColumn.of(values), index.stops)
-
-    def _electrode_rows(self, nwbfile: NWBFile, metadata: dict | None) -> np.ndarray | None:
-        """Row of the electrodes table of every row of ALF ``channels``, None if the columns of the file are unknown."""
-        if not self.sources["raw_channels"]:
-            return None
-        probe_name = self.instance["probe_name"]
-        site_rows = add_probe_electrodes(nwbfile, metadata, self.session, probe_name)
-        raw_channels = load_vector(self.sources["raw_channels"][0])
-        return site_rows[read_probe_sites(self.session, probe_name).rows_of(raw_channels)]
 
     def _unit_names(self, cluster_ids: np.ndarray) -> np.ndarray:
         return np.char.add(f"{self.instance['probe_name']}_", cluster_ids.astype(str)).astype(object)

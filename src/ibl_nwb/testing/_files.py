@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ._random import dataset_uuid
 
-#: An array becomes npy, columns become parquet and text is written as it is.
+#: An array becomes npy, columns become parquet (or npz, by the name) and text is written as it is.
 Content = NDArray[Any] | Mapping[str, NDArray[Any]] | str
 
 #: Path below the session folder to content.
@@ -23,6 +23,8 @@ def write_datasets(session_path: Path, datasets: Datasets) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, str):
             path.write_text(content, encoding="utf-8", newline="\n")
+        elif isinstance(content, Mapping) and path.suffix == ".npz":
+            np.savez(path, **content)  # type: ignore[arg-type]
         elif isinstance(content, Mapping):
             _write_parquet(path, content)
         else:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .alyx import read_record, record_rows
 from .comparing import FORCED_TYPES, compare_arrays
 from .report import Comparison
 from .source_folder import SourceFile, SourceFolder, load_array
@@ -17,6 +18,9 @@ from .spikeglx_text import SpikeGLXText
 from .verification import Verification
 
 _TABLE = "general/extracellular_ephys/electrodes"
+
+#: Columns that the table has only if some probe has values.
+_OPTIONAL = ("raw_channel_label",)
 
 #: Where the channels of a sorting are, by preference.
 _SORTERS = ("/iblsorter", "/pykilosort", "/kilosort*", "")
@@ -30,11 +34,10 @@ _POSITION_TOLERANCE = 1e-6
 
 def check_electrodes(verification: Verification) -> Iterator[Comparison]:
     """Compare the electrodes of every probe that the file has some of."""
-    groups = verification.nwb.read_column(_TABLE, "group_name")
-    names = [] if groups is None else [str(name).split("_shank")[0] for name in groups]
-    sites_of = {name: _Sites(verification.folder, name) for name in _probe_names(verification.folder)}
+    names = _probe_of_electrodes(verification)
+    sites_of = {name: _sites(verification, name) for name in _probe_names(verification.folder)}
     for probe_name in sorted(set(names) | _probes_of_data(verification, set(sites_of))):
-        rows = np.array([row for row, name in enumerate(names) if name == probe_name], dtype=np.int64)
+        rows = _rows_of(names, probe_name)
         sites = sites_of.get(probe_name)
         if sites is None or not sites.n_sites:
             yield Comparison("", f"{_TABLE} ({probe_name})", "not verified", "the session has no such probe")
@@ -42,6 +45,43 @@ def check_electrodes(verification: Verification) -> Iterator[Comparison]:
             yield Comparison(sites.source.relative_path, _TABLE, "missing", f"it has no electrode of {probe_name}")
         else:
             yield from _check_probe(verification, sites, rows)
+
+
+def sites_of_probes(verification: Verification) -> Iterator[tuple[Sites, np.ndarray]]:
+    """Recorded sites of every probe that has electrodes in the file, and the rows of these."""
+    names = _probe_of_electrodes(verification)
+    for probe_name in _probe_names(verification.folder):
+        if probe_name in names:
+            yield _sites(verification, probe_name), _rows_of(names, probe_name)
+
+
+def _probe_of_electrodes(verification: Verification) -> list[str]:
+    groups = verification.nwb.read_column(_TABLE, "group_name")
+    return [] if groups is None else [str(name).split("_shank")[0] for name in groups]
+
+
+def _rows_of(names: list[str], probe_name: str) -> np.ndarray:
+    return np.array([row for row, name in enumerate(names) if name == probe_name], dtype=np.int64)
+
+
+def _sites(verification: Verification, probe_name: str) -> Sites:
+    return Sites(verification.folder, probe_name, _alyx_channels(verification, probe_name))
+
+
+def _alyx_channels(verification: Verification, probe_name: str) -> list[dict[str, Any]]:
+    """Channels that Alyx has of a probe: by the record that was given, else the one in the file."""
+    record = verification.alyx
+    if record is None and "analysis/AlyxRecord" in verification.nwb:
+        record = read_record(verification.nwb)
+    record = record or {}
+    pids = {row["id"] for row in record_rows(record, "insertions") if row.get("name") == probe_name}
+    trajectories = {
+        row["id"]
+        for row in record_rows(record, "trajectories")
+        if (row.get("probe_name") or probe_name) == probe_name
+        and (row.get("probe_name") or row.get("probe_insertion") in pids)
+    }
+    return [row for row in record_rows(record, "channels") if row.get("trajectory_estimate") in trajectories]
 
 
 def _probe_names(folder: SourceFolder) -> list[str]:
@@ -55,7 +95,7 @@ def _probes_of_data(verification: Verification, probes: set[str]) -> set[str]:
     return {probe for probe in probes for band in ("AP", "LF") if f"ElectricalSeries{band}P{probe[1:]}" in series}
 
 
-def _check_probe(verification: Verification, sites: _Sites, rows: np.ndarray) -> Iterator[Comparison]:
+def _check_probe(verification: Verification, sites: Sites, rows: np.ndarray) -> Iterator[Comparison]:
     nwb = verification.nwb
     references = nwb.references(f"{_TABLE}/group") if f"{_TABLE}/group" in nwb else None
     if references is not None:
@@ -65,6 +105,8 @@ def _check_probe(verification: Verification, sites: _Sites, rows: np.ndarray) ->
     for column, (dataset, values) in sites.columns().items():
         found = nwb.read_column(_TABLE, column)
         path = f"{_TABLE}/{column}"
+        if found is None and column in _OPTIONAL and np.isnan(values).all():
+            continue
         if found is None:
             yield Comparison(dataset, path, "missing", "the table has no such column")
             continue
@@ -75,11 +117,22 @@ def _check_probe(verification: Verification, sites: _Sites, rows: np.ndarray) ->
 
 
 @dataclass(frozen=True)
-class _Sites:
-    """The recorded sites of one probe."""
+class Sites:
+    """The recorded sites of one probe.
+
+    Attributes
+    ----------
+    folder : SourceFolder
+        The session.
+    probe_name : str
+        ALF name of the probe.
+    alyx_channels : list of dict
+        Where Alyx has its sites in the brain, which counts if no file has them there.
+    """
 
     folder: SourceFolder
     probe_name: str
+    alyx_channels: list[dict[str, Any]]
 
     @cached_property
     def meta_file(self) -> SourceFile | None:
@@ -92,6 +145,7 @@ class _Sites:
 
     @cached_property
     def meta(self) -> SpikeGLXText | None:
+        """The same, read."""
         return None if self.meta_file is None else SpikeGLXText(self.meta_file)
 
     @cached_property
@@ -105,6 +159,7 @@ class _Sites:
 
     @cached_property
     def electrode_sites(self) -> dict[str, SourceFile]:
+        """Files of the sites, by attribute."""
         return _files(self.folder, "electrodeSites", f"alf/{self.probe_name}")
 
     @cached_property
@@ -125,6 +180,7 @@ class _Sites:
 
     @property
     def n_sites(self) -> int:
+        """Number of recorded sites."""
         return len(self.raw_columns)
 
     @property
@@ -145,16 +201,41 @@ class _Sites:
         }
         columns |= self._positions()
         mlapdv_source, (ml, ap, dv) = self._values("mlapdv", 3)
+        id_source, (allen_id,) = self._values("brainLocationIds_ccf_2017", 1)
+        if np.isnan(ml).all() and self.alyx_channels:
+            mlapdv_source = id_source = "Alyx record: channels"
+            (ml, ap, dv), allen_id = self._by_alyx(columns["rel_x"][1], columns["rel_y"][1], allen_id)
         coordinates = {"ml": ml, "ap": ap, "dv": dv}
         coordinates |= {"x": _BREGMA_AP - ap, "y": _BREGMA_DV - dv, "z": _BREGMA_ML + ml}
         columns |= {name: (mlapdv_source, values) for name, values in coordinates.items()}
-        id_source, (allen_id,) = self._values("brainLocationIds_ccf_2017", 1)
         columns["allen_id"] = (id_source, allen_id)
         for column, target in (("location", "Allen"), ("beryl", "Beryl"), ("cosmos", "Cosmos")):
             columns[column] = (id_source, _acronyms(allen_id, target))
         label_source, (labels,) = self._values("labels", 1)
         columns["channel_label"] = (label_source, labels)
+        columns["raw_channel_label"] = self._raw_labels()
         return columns
+
+    def _by_alyx(
+        self, rel_x: np.ndarray, rel_y: np.ndarray, allen_id: np.ndarray
+    ) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+        """Position from bregma and Allen id of each site, from the channel of Alyx at its place on the probe."""
+        number_of = {(c["lateral"], c["axial"]): c for c in self.alyx_channels}
+        found = [number_of.get(place, {}) for place in zip(rel_x.tolist(), rel_y.tolist(), strict=True)]
+        values = {
+            field: np.array([np.nan if c.get(field) is None else float(c[field]) for c in found])
+            for field in ("x", "y", "z", "brain_region")
+        }
+        has_channel = np.array([bool(channel) for channel in found])
+        return (values["x"], values["y"], values["z"]), np.where(has_channel, values["brain_region"], allen_id)
+
+    def _raw_labels(self) -> tuple[str, np.ndarray]:
+        """Labels by the raw voltage, if there is one for each site."""
+        for file in self.folder.find("ephysChannels.labels.npy", f"raw_ephys_data/{self.probe_name}"):
+            labels = load_array(file).ravel()
+            if len(labels) == self.n_sites:
+                return file.relative_path, labels.astype(np.float64)
+        return self.source.relative_path, np.full(self.n_sites, np.nan)
 
     def _positions(self) -> dict[str, tuple[str, np.ndarray]]:
         """Position on the probe, from the files, else from the wiring in the metadata; and the shank."""
