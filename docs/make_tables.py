@@ -8,6 +8,8 @@ A test fails when they are out of date.
 from pathlib import Path
 
 from ibl_nwb.alyx import NWB_FIELD_RULES, alyx_field_destinations
+from ibl_nwb.coverage import describe_dataset
+from ibl_nwb.dataset_types import DATASET_TYPES
 from ibl_nwb.interfaces import interface_list
 
 DOCS = Path(__file__).parent
@@ -36,6 +38,18 @@ def describe_datasets() -> str:
             ),
             "",
         ]
+    lines += [
+        "## What becomes of each dataset type",
+        "",
+        "Types of Alyx, and of files that are older or newer than its table of types, with an example of each name. In",
+        "brackets: without which other datasets the interface does not read it. `ibl-nwb inspect` says what becomes of",
+        "the files of a session, and why.",
+        "",
+        "| type | file | |",
+        "|---|---|---|",
+        *(f"| `{name}` | `{path}` | {_fate(path)} |" for name, paths in DATASET_TYPES.items() for path in paths),
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -74,6 +88,23 @@ def _collections(interface, collections):
 
 def _role(declared):
     return ", ".join(word for word, is_so in (("required", declared.required), ("support", declared.support)) if is_so)
+
+
+def _fate(path):
+    readers, reason = describe_dataset(path)
+    sentences = []
+    for support, words in ((False, "converted by"), (True, "support for")):
+        names = [_reader(reader) for reader in readers if reader.support == support]
+        if names:
+            sentences.append(f"{words} {', '.join(names)}")
+    if reason:
+        sentences.append(f"{'otherwise left out:' if readers else 'not converted:'} {reason}")
+    return "; ".join(sentences)
+
+
+def _reader(reader):
+    beside = f" (beside {', '.join(f'`{names}`' for names in reader.beside)})" if reader.beside else ""
+    return f"{reader.interface.removesuffix('Interface')}{beside}"
 
 
 if __name__ == "__main__":

@@ -6,12 +6,7 @@ from ibl_nwb.not_converted import LEFT_OUT, reason_left_out
 from ibl_nwb.session import ALFSession
 
 LISTED = {
-    "raw_behavior_data/_iblrig_taskData.raw.jsonable": "Bpod",
-    "raw_task_data_01/_iblrig_taskData.raw.jsonable": "Bpod",
-    "raw_behavior_data/_ibl_encoderPositions.raw.ssv": "wheel.position",
-    "raw_passive_data/_iblrig_encoderEvents.raw.ssv": "wheel.position",
-    "raw_behavior_data/_iblrig_encoderTrialInfo.raw.ssv": "stimulus computer",
-    "raw_passive_data/_iblrig_syncSquareUpdate.raw.csv": "stimulus computer",
+    "raw_task_data_01/_iblrig_taskData.raw.pqt": "protocol of its own",
     "raw_behavior_data/_iblrig_codeFiles.raw.zip": "program code",
     "raw_video_data/_iblrig_videoCodeFiles.raw.zip": "program code",
     "raw_ephys_data/_spikeglx_ephysData_g0_t0.nidq.meta": "sync board",

@@ -36,7 +36,9 @@ def find_instances(session: ALFSession) -> Instances:
     for interface in interface_list:
         for instance in interface.get_instances(session):
             name = interface.get_instance_name(session, instance)
-            found.available[name] = {"session_path": str(session.path), **instance, **given}
+            url = interface.get_data_url(session, instance) if session.data_urls else None
+            on_server = {} if url is None else {"data_url": url}
+            found.available[name] = {"session_path": str(session.path), **instance, **given, **on_server}
             found.family_of[name] = interface.family
         for name, (_, missing) in interface.get_incomplete_instances(session).items():
             found.incomplete[name], found.family_of[name] = missing, interface.family
