@@ -24,7 +24,12 @@ TESTED_ELSEWHERE = (
     "NIDQ",
     "Passive",
     "EphysQC",
+    "SortingTemplates",
+    "SpikeWaveforms",
+    "Drift",
+    "ProbeDescriptions",
     "AmbientSensors",
+    "RawTaskData",
     "TaskSettings",
     "ExperimentDescription",
 )

@@ -75,6 +75,7 @@ def verify(
     from .nwb_reading import NWBReader
     from .registry import load_checks
     from .sources import check_sources
+    from .unspoken import find_unspoken
 
     if sample is not None and not 0 < sample <= 1:
         raise UsageError(f"The fraction to sample was {sample}; it must be more than 0 and at most 1.")
@@ -85,6 +86,7 @@ def verify(
         for check in load_checks():
             _run(check, verification, rows)
         rows += check_sources(verification, tuple(rows))
+        rows += find_unspoken(nwb, tuple(rows))
     return VerificationReport(nwbfile_path, verification.folder.path, rows)
 
 
@@ -110,7 +112,7 @@ def _prepare(
     """Find the session and check that it is the file's."""
     from ..errors import UsageError
     from .source_folder import SourceFolder
-    from .sources import read_listed
+    from .sources import read_listed, urls_of_absent
     from .verification import Verification
 
     document = _read_document(session_path)
@@ -119,6 +121,9 @@ def _prepare(
     folder_path = Path(document.session.session_path) if document is not None else _session_folder(nwb, session_path)
     folder = SourceFolder(_checked(folder_path), revision if document is None else _revision_of(document))
     listed = read_listed(nwb)
+    absent = urls_of_absent(listed or (), document)
+    # All of a recording is not fetched a second time: a server is asked for a part that was asked for only.
+    folder = folder.with_absent(absent if sample is not None else dict.fromkeys(absent))
     verification = Verification(nwb, folder, listed, document, _read_record(alyx, document), sample, seed)
     _check_is_the_session(verification)
     return verification

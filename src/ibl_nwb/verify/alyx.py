@@ -83,16 +83,16 @@ def _first_difference(written: Any, given: Any, pointer: str) -> tuple[str, Any,
 
 
 def _check_insertions(nwb: NWBReader, record: dict[str, Any]) -> Iterator[Comparison]:
-    rows = _rows(record.get("insertions"))
+    rows = record_rows(record, "insertions")
     for column, field in _INSERTION_FIELDS.items() if rows else ():
         yield _compare_column(nwb, _INSERTIONS, column, f"insertions/*/{field}", [row.get(field) or "" for row in rows])
 
 
 def _check_trajectories(nwb: NWBReader, record: dict[str, Any]) -> Iterator[Comparison]:
-    rows = _rows(record.get("trajectories"))
+    rows = record_rows(record, "trajectories")
     if not rows:
         return
-    names = {row.get("id"): row.get("name") for row in _rows(record.get("insertions"))}
+    names = {row.get("id"): row.get("name") for row in record_rows(record, "insertions")}
     probes = [row.get("probe_name") or names.get(row.get("probe_insertion")) or "" for row in rows]
     yield _compare_column(nwb, _TRAJECTORIES, "probe_name", "trajectories/*/probe_name", probes)
     for field in ("provenance", "coordinate_system"):
@@ -111,6 +111,7 @@ def _compare_column(nwb: NWBReader, table: str, column: str, dataset: str, value
     return compare_arrays(f"Alyx record: {dataset}", f"{table}/{column}", found, expected)
 
 
-def _rows(content: Any) -> list[dict[str, Any]]:
-    """Rows of a list, which is an object with numbered keys where it was read from a file."""
+def record_rows(record: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """Rows of a list of the record, which is an object with numbered keys where it was read from a file."""
+    content = record.get(name)
     return list(content.values()) if isinstance(content, dict) else list(content or [])

@@ -15,7 +15,8 @@ from .comparing import compare_arrays, compare_value, differs, first_difference,
 from .nwb_reading import DamagedObjectError
 from .raw_times import compare_sample_times, read_clock
 from .report import Comparison
-from .source_folder import SourceFile, SourceFolder, camel_case
+from .snippets import cut_blocks, report_rest, stated_part
+from .source_folder import SourceFile, SourceFolder, camel_case, load_json
 from .spikeglx_text import SpikeGLXText
 from .verification import Verification, left_out
 
@@ -24,6 +25,10 @@ _RAW_FILE = re.compile(r"ephysData.*\.imec\d*\.(ap|lf)\.c?bin")
 
 #: How far a factor may be off, as a fraction: rounding of float64.
 _ROUNDING = 1e-9
+
+
+class NotOnDiskError(Exception):
+    """The samples of a recording are on a server, and are not to be fetched."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +83,12 @@ def _find_recordings(verification: Verification) -> Iterator[_Recording]:
 
 def _check_recording(verification: Verification, recording: _Recording) -> Iterator[Comparison]:
     nwb, series, meta = verification.nwb, recording.series, SpikeGLXText(recording.meta)
-    with _open_samples(recording, meta) as (block_bounds, read):
-        n_samples = int(block_bounds[-1])
-        yield _check_samples(verification, recording, (n_samples, meta.n_sites), block_bounds, read)
+    with open_blocks(recording.data, recording.compression, meta.n_columns, meta.rate_hz) as (block_bounds, read):
+        n_recorded = int(block_bounds[-1])
+        part = stated_part(nwb, series, n_recorded)
+        block_bounds, read = cut_blocks(block_bounds, read, part)
+        yield _check_samples(verification, recording, (len(part), meta.n_sites), block_bounds, read)
+    yield from report_rest(recording.data.relative_path, series, part, n_recorded)
     factors = np.full(meta.n_sites, nwb.attributes(f"{series}/data").get("conversion", np.nan), dtype=np.float64)
     if f"{series}/channel_conversion" in nwb:
         factors = factors * nwb.read(f"{series}/channel_conversion")
@@ -91,7 +99,7 @@ def _check_recording(verification: Verification, recording: _Recording) -> Itera
     yield compare_value(dataset, f"{series}/data@offset", offset, 0.0)
     yield from _check_electrodes(verification, recording, meta)
     clock = read_clock(recording.folder, recording.collections, recording.band, recording.meta)
-    yield compare_sample_times(nwb, clock, series, n_samples)
+    yield compare_sample_times(nwb, clock, series, part)
 
 
 def _check_samples(
@@ -115,7 +123,10 @@ def _check_samples(
             found = nwb.read(path, start, stop)
         except DamagedObjectError as error:
             return Comparison(dataset, path, "different", str(error))
-        expected = read(block)[:, : shape[1]]
+        try:
+            expected = read(block)[:, : shape[1]]
+        except NotOnDiskError as error:
+            return Comparison(dataset, path, "not verified", str(error))
         differing = differs(found, expected)
         if differing.any():
             first = first or first_difference(found, expected, differing, (start,))
@@ -148,25 +159,67 @@ def choose_blocks(n_blocks: int, sample: float | None, seed: int, path: str) -> 
 
 
 @contextmanager
-def _open_samples(
-    recording: _Recording, meta: SpikeGLXText
+def open_blocks(
+    data: SourceFile, compression: SourceFile | None, n_columns: int, rate_hz: float
 ) -> Iterator[tuple[np.ndarray, Callable[[int], np.ndarray]]]:
-    """Bounds of the blocks of a raw file, and a function that reads all columns of one block."""
-    path = recording.data.path
-    if recording.compression is not None and path.suffix == ".cbin":
+    """Bounds of the blocks of a raw file, and a function that reads all columns of one block.
+
+    Parameters
+    ----------
+    data, compression : SourceFile
+        The samples, and the ``.ch`` file if they are compressed.
+    n_columns : int
+        Columns of the file.
+    rate_hz : float
+        Samples per second: a flat file is read by the second.
+
+    Raises
+    ------
+    NotOnDiskError
+        From the function, if the file is on a server and no block of it is to be fetched.
+    """
+    if compression is not None and not data.path.is_file():
+        yield _open_on_server(data, compression, n_columns)
+        return
+    if compression is not None and data.path.suffix == ".cbin":
         import mtscomp
 
         reader = mtscomp.Reader(n_threads=1, quiet=True)
-        reader.open(str(path), str(recording.compression.path))
+        reader.open(str(data.path), str(compression.path))
         bounds = np.array(reader.chunk_bounds)
         try:
             yield bounds, lambda block: reader[int(bounds[block]) : int(bounds[block + 1])]
         finally:
             reader.close()
         return
-    samples = np.memmap(path, dtype="<i2", mode="r").reshape(-1, meta.n_columns)
-    bounds = np.append(np.arange(0, len(samples), max(1, round(meta.rate_hz))), len(samples))
+    samples = np.memmap(data.path, dtype="<i2", mode="r").reshape(-1, n_columns)
+    bounds = np.append(np.arange(0, len(samples), max(1, round(rate_hz))), len(samples))
     yield bounds, lambda block: samples[bounds[block] : bounds[block + 1]]
+
+
+def _open_on_server(
+    data: SourceFile, compression: SourceFile, n_columns: int
+) -> tuple[np.ndarray, Callable[[int], np.ndarray]]:
+    """Like :func:`open_blocks`, of a file that is not on disk; mtscomp itself reads only from disks."""
+    header = load_json(compression)
+    offsets = header["chunk_offsets"]
+    reader = None
+    if data.url is not None:
+        from ..acquire.ranges import RangeReader
+
+        reader = RangeReader(data.url, offsets[-1])
+
+    def read(block: int) -> np.ndarray:
+        if reader is None:
+            raise NotOnDiskError(
+                "not on this disk: it was read from a server. With the document that was converted and --sample, a "
+                "part is compared with what the server has"
+            )
+        content = zlib.decompress(reader.read(offsets[block], offsets[block + 1] - offsets[block]))
+        differences = np.frombuffer(content, "<i2").reshape(n_columns, -1)
+        return np.cumsum(differences, axis=1, dtype=np.int16).T
+
+    return np.array(header["chunk_bounds"]), read
 
 
 def _check_electrodes(verification: Verification, recording: _Recording, meta: SpikeGLXText) -> Iterator[Comparison]:

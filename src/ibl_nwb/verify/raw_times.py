@@ -81,8 +81,20 @@ def read_clock(folder: SourceFolder, collections: tuple[str, ...], band: str, me
     return Clock(meta_file.relative_path, np.empty((0, 2)), ap_rate_hz, quotient)
 
 
-def compare_sample_times(nwb: NWBReader, clock: Clock, series_path: str, n_samples: int) -> Comparison:
-    """Compare the time of every sample, in blocks: timestamps to rounding, a start and a rate to 1 µs."""
+def compare_sample_times(nwb: NWBReader, clock: Clock, series_path: str, part: range) -> Comparison:
+    """Compare the time of every sample, in blocks: timestamps to rounding, a start and a rate to 1 µs.
+
+    Parameters
+    ----------
+    nwb : NWBReader
+        The file.
+    clock : Clock
+        Clock of the recording.
+    series_path : str
+        The series.
+    part : range
+        The samples of the recording that the series holds.
+    """
     path, start_path = f"{series_path}/timestamps", f"{series_path}/starting_time"
     has_timestamps = path in nwb
     if not has_timestamps and start_path not in nwb:
@@ -90,15 +102,15 @@ def compare_sample_times(nwb: NWBReader, clock: Clock, series_path: str, n_sampl
     if has_timestamps:
         tolerance = ROUNDING_S
         found_type, forced_type = type_name(nwb.dtype(path)), type_name(FORCED_TYPES["times"])
-        if found_type != forced_type or nwb.shape(path) != (n_samples,):
-            reason = f"{found_type} {nwb.shape(path)} instead of {forced_type} {(n_samples,)}"
+        if found_type != forced_type or nwb.shape(path) != (len(part),):
+            reason = f"{found_type} {nwb.shape(path)} instead of {forced_type} {(len(part),)}"
             return Comparison(clock.dataset, path, "different", reason)
     else:
         path, tolerance = start_path, REGULAR_TOLERANCE_S + ROUNDING_S
         start_s, rate_hz = float(nwb.read(path).ravel()[0]), float(nwb.attributes(path).get("rate", np.nan))
-    for start in range(0, n_samples, _BLOCK_LENGTH):
-        samples = np.arange(start, min(start + _BLOCK_LENGTH, n_samples))
-        expected = clock.seconds(samples)
+    for start in range(0, len(part), _BLOCK_LENGTH):
+        samples = np.arange(start, min(start + _BLOCK_LENGTH, len(part)))
+        expected = clock.seconds(part.start + samples)
         found = nwb.read(path, start, start + len(samples)) if has_timestamps else start_s + samples / rate_hz
         differing = differs(found, expected, tolerance)
         if differing.any():

@@ -10,10 +10,11 @@ import json
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
@@ -44,6 +45,8 @@ class SourceFile:
         Its folder without the revision, the revision without ``#``, and the part between the leading underscores.
     name : str
         File name without namespace and UUID, e.g. ``wheel.position.npy``.
+    url : str or None
+        Address of a file that is not on disk, where it is known.
     """
 
     path: Path
@@ -52,6 +55,7 @@ class SourceFile:
     revision: str
     namespace: str
     name: str
+    url: str | None = None
 
     @property
     def key(self) -> str:
@@ -77,6 +81,12 @@ class SourceFolder:
     def at(self, revision: str | None) -> SourceFolder:
         """The same folder in another revision."""
         return SourceFolder(self.path, revision, files=self.files)
+
+    def with_absent(self, urls: dict[str, str | None]) -> SourceFolder:
+        """The folder with files that are on a server: addresses, as far as they are known, by relative path."""
+        here = {file.relative_path for file in self.files}
+        absent = (replace(_parse(self.path, path), url=url) for path, url in urls.items() if path not in here)
+        return SourceFolder(self.path, self.revision, files=(*self.files, *absent))
 
     def find(self, pattern: str, collections: str | Iterable[str], *, exactly: str | None = None) -> list[SourceFile]:
         """Files of a name, one per collection and name, by preference of collections.
@@ -117,7 +127,8 @@ class SourceFolder:
         names = [names] if isinstance(names, str) else list(names)
         holding = sorted({f.collection for f in self.files if any(fnmatchcase(f.name, name) for name in names)})
         ordered = [collection for pattern in patterns for collection in holding if fnmatchcase(collection, pattern)]
-        return list(dict.fromkeys(ordered))
+        # The session's root counts only where no folder holds the same.
+        return [collection for collection in dict.fromkeys(ordered) if collection or not any(ordered)]
 
     def revisions(self, collection: str) -> list[str]:
         """Revisions that may be used of a collection, the newest first; "" for files without one."""
@@ -198,9 +209,19 @@ def camel_case(name: str) -> str:
     return "".join(part[:1].upper() + part[1:] for part in re.split(r"[^A-Za-z0-9]+", name))
 
 
+def is_address_of(url: str, relative_path: str) -> bool:
+    """Whether an address is that of a file below a session, with or without a UUID in its name."""
+    return _UUID.sub("", unquote(urlsplit(url, allow_fragments=False).path)).endswith(f"/{relative_path}")
+
+
 def without_revision(relative_path: str) -> str:
     """Key of a file (:attr:`SourceFile.key`) from its relative path."""
     return _parse(Path(), relative_path).key
+
+
+def revision_of(relative_path: str) -> str:
+    """Revision of a file from its relative path, empty for one outside any revision folder."""
+    return _parse(Path(), relative_path).revision
 
 
 def _list_files(path: Path) -> Iterable[SourceFile]:

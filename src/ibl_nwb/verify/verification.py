@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from ..document import ConversionDocument
 
 
+#: The family that converts one column of a file whose other columns are another family's.
+_ONE_COLUMN_FAMILY = "ProbeSync"
+
+
 @dataclass(frozen=True)
 class ListedSource:
     """One row of the table ``SourceDatasets`` of the file."""
@@ -23,6 +28,8 @@ class ListedSource:
     md5: str
     role: str
     interfaces: tuple[str, ...]
+    revision: str
+    read_from: str = "disk"
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,13 @@ class Verification:
             return default
         return self.document.conversion_options.get(instance, {}).get(name, default)
 
+    def stated(self, default: Any, *place: str) -> Any:
+        """A name, unit or the like as the document's metadata have it, at a place in them; else the default."""
+        content: Any = None if self.document is None else self.document.metadata
+        for key in place:
+            content = content.get(key) if isinstance(content, dict) else None
+        return default if content is None else content
+
     def was_left_out(self, instance: str, files: Iterable[SourceFile]) -> bool:
         """Whether an interface did not take part in the conversion, as far as file and document tell.
 
@@ -80,9 +94,24 @@ class Verification:
             Files that it would have converted, in whatever revision.
         """
         if self.listed is not None:
-            converted = {without_revision(row.relative_path) for row in self.listed if row.role == "converted"}
+            converted = {
+                without_revision(row.relative_path)
+                for row in self.listed
+                if row.role == "converted" and not all(name.startswith(_ONE_COLUMN_FAMILY) for name in row.interfaces)
+            }
             return not any(file.key in converted for file in files)
         return self.document is not None and instance not in self.document.source_data
+
+    def took_part(self, instance: str) -> bool:
+        """Whether an interface is named by the table of sources or, without one, by the document."""
+        if self.listed is not None:
+            return any(instance in row.interfaces for row in self.listed)
+        return self.document is not None and instance in self.document.source_data
+
+
+def metadata_key(instance: str) -> str:
+    """Snake case of a name, as keys of metadata and columns have it: ``EphysQCProbe00`` to ``ephys_qc_probe00``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", instance).lower()
 
 
 def left_out(file: SourceFile, object_path: str) -> Comparison:
