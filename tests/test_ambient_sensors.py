@@ -129,6 +129,15 @@ class TestWritten:
         _, behavior = open_and_add(tmp_path)
         assert_array_equal(behavior["AmbientTemperature"].timestamps, table["intervals_1"])
 
+    def test_trials_of_legacy_files_beside_a_task_with_a_table(self, tmp_path):
+        make_sensors(tmp_path, "raw_task_data_00", "alf/task_00")
+        make_sensors(tmp_path, "raw_task_data_01", "alf/task_01", seed=1)
+        table = pd.read_parquet(tmp_path / "alf/task_00/_ibl_trials.table.pqt")
+        (tmp_path / "alf/task_00/_ibl_trials.table.pqt").unlink()
+        np.save(tmp_path / "alf/task_00/_ibl_trials.intervals.npy", table.to_numpy())
+        _, behavior = open_and_add(tmp_path)
+        assert_array_equal(behavior["AmbientTemperature"].timestamps, table["intervals_1"])
+
     def test_damaged_lines_become_nan_and_are_noted(self, tmp_path):
         path = readings_file(make_sensors(tmp_path))
         lines = path.read_text().splitlines()

@@ -55,6 +55,8 @@ class TestFinding:
             "RawEphysLFProbe01",
             "SortedSpikesProbe00",
             "SortedSpikesProbe01",
+            "SortingTemplatesProbe00",
+            "SortingTemplatesProbe01",
             "Trials",
             "Wheel",
             "PoseBodyCamera",
@@ -119,7 +121,7 @@ class TestFinding:
 
     def test_nothing_to_convert(self, tmp_path):
         (tmp_path / "alf").mkdir()
-        np.save(tmp_path / "alf/extraRewards.times.npy", [1.0])
+        np.save(tmp_path / "alf/eye.area.npy", [1.0])
         with pytest.raises(DatasetMissingError, match="nothing to convert.*ibl-nwb inspect"):
             IBLConverter.from_session(tmp_path)
 

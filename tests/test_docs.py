@@ -41,3 +41,13 @@ def test_readme_begins_with_the_two_commands():
         r"^(pip install .*?)\s*(?:#.*)?$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
     )
     assert commands == ["pip install . && ibl-nwb demo", 'pip install ".[test]" && pytest']
+
+
+def test_worked_example_is_the_family_itself():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    interfaces = ROOT / "src/ibl_nwb/interfaces"
+    module, line = re.findall(r"```python\n(.*?)\n```", text, re.DOTALL)
+    (metadata,) = re.findall(r"```yaml\n(.*?)\n```", text, re.DOTALL)
+    assert module == (interfaces / "extra_rewards.py").read_text(encoding="utf-8").rstrip()
+    assert metadata == (interfaces / "metadata/extra_rewards.yaml").read_text(encoding="utf-8").rstrip()
+    assert f"{line}\n" in (interfaces / "__init__.py").read_text(encoding="utf-8")

@@ -6,36 +6,21 @@ Names are imported when first used, so that ``import ibl_nwb`` costs next to not
 from importlib import import_module
 from typing import Any
 
+from .interfaces import interface_names
+
 _MODULES = {
     "ALFSession": "session",
     "Alyx2NWBConverter": "alyx2nwb",
     "Alyx2NWBMetadata": "alyx2nwb",
     "AlyxRecord": "alyx",
-    "AmbientSensorsInterface": "interfaces",
-    "AudioSpectrogramInterface": "interfaces",
     "ConversionDocument": "document",
     "convert_document": "conversion",
-    "EphysQCInterface": "interfaces",
-    "ExperimentDescriptionInterface": "interfaces",
+    "convert_sessions": "batch.driver",
     "IBLConverter": "converter",
     "IBLNWBError": "errors",
     "inspect_session": "coverage",
-    "LicksInterface": "interfaces",
     "make_document": "conversion",
-    "MotionEnergyInterface": "interfaces",
-    "NIDQInterface": "interfaces",
-    "PassiveInterface": "interfaces",
-    "PawStatesInterface": "interfaces",
-    "PoseInterface": "interfaces",
-    "ProbeSyncInterface": "interfaces",
-    "PupilInterface": "interfaces",
-    "RawEphysInterface": "interfaces",
-    "SortedSpikesInterface": "interfaces",
-    "SyncInterface": "interfaces",
-    "TaskSettingsInterface": "interfaces",
-    "TrialsInterface": "interfaces",
-    "VideoInterface": "interfaces",
-    "WheelInterface": "interfaces",
+    **dict.fromkeys(interface_names, "interfaces"),
 }
 
 __all__ = list(_MODULES)

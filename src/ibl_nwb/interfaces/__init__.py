@@ -10,6 +10,11 @@ from typing import Any
 _MODULES = {
     "RawEphysInterface": "raw_ephys",
     "SortedSpikesInterface": "sorted_spikes",
+    "SortingTemplatesInterface": "sorting_templates",
+    "SpikeWaveformsInterface": "spike_waveforms",
+    "SpikeWaveformTracesInterface": "spike_waveform_traces",
+    "DriftInterface": "drift",
+    "ProbeDescriptionsInterface": "probe_descriptions",
     "TrialsInterface": "trials",
     "WheelInterface": "wheel",
     "VideoInterface": "video",
@@ -18,18 +23,27 @@ _MODULES = {
     "MotionEnergyInterface": "motion_energy",
     "PawStatesInterface": "paw_states",
     "LicksInterface": "licks",
+    "ExtraRewardsInterface": "extra_rewards",
     "AudioSpectrogramInterface": "audio_spectrogram",
     "SyncInterface": "sync",
     "NIDQInterface": "nidq",
     "ProbeSyncInterface": "probe_sync",
     "PassiveInterface": "passive",
+    "OptogeneticsInterface": "optogenetics",
+    "PhotometryInterface": "photometry",
+    "MesoscopeInterface": "mesoscope",
+    "WidefieldInterface": "widefield",
     "EphysQCInterface": "ephys_qc",
     "AmbientSensorsInterface": "ambient_sensors",
+    "RawTaskDataInterface": "raw_task_data",
     "TaskSettingsInterface": "task_settings",
     "ExperimentDescriptionInterface": "experiment_description",
 }
 
-__all__ = ["ALFDataset", "ALFInterface", "interface_list", *_MODULES]  # noqa: PLE0604
+#: Names of all interface classes.
+interface_names = tuple(_MODULES)
+
+__all__ = ["ALFDataset", "ALFInterface", "interface_list", "interface_names", *_MODULES]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:

@@ -10,17 +10,24 @@ import numpy as np
 from hdmf.common import DynamicTable
 from neuroconv import BaseDataInterface
 from neuroconv.tools.nwb_helpers import get_module
-from pydantic import DirectoryPath, validate_call
 from pynwb import NWBFile, TimeSeries
 from pynwb.core import VectorData
 
 from ..errors import DatasetUnreadableError
 from ..session import ALFSession, Dataset
-from .base import STUB_LENGTH, ALFDataset, ALFInterface, camel_case, load_metadata_file, snake_case, substitute
-from .task_collections import of_same_task
+from .base import (
+    STUB_LENGTH,
+    ALFDataset,
+    CollectionInterface,
+    camel_case,
+    load_metadata_file,
+    snake_case,
+    substitute,
+)
+from .task_collections import find_of_same_task
 
 
-class AmbientSensorsInterface(ALFInterface, BaseDataInterface):
+class AmbientSensorsInterface(CollectionInterface, BaseDataInterface):
     """Readings of the ambient sensors: ``_iblrig_ambientSensorData.raw.jsonable``, one JSON object per trial.
 
     The readings have no times. The rig takes one after each trial, so where there are as many as trials in the
@@ -41,40 +48,13 @@ class AmbientSensorsInterface(ALFInterface, BaseDataInterface):
     )
     collections = ("raw_behavior_data", "raw_task_data_*")
 
-    @validate_call
-    def __init__(
-        self,
-        session_path: DirectoryPath,
-        *,
-        collection: str | None = None,
-        revision: str | None = None,
-        verbose: bool = False,
-    ):
-        """
-        Open the ambient sensors of one task.
-
-        Parameters
-        ----------
-        session_path : DirectoryPath
-            The session folder.
-        collection : str, optional
-            Collection of the readings, e.g. "raw_task_data_00". Default: the first that has them.
-        revision : str, optional
-            Revision of the datasets. Default: the newest of each; "" for files without a revision only.
-        verbose : bool, default: False
-            Passed on to NeuroConv.
-        """
-        self._open_session(session_path, revision, collection=collection)
-        super().__init__(verbose=verbose, session_path=session_path, collection=collection, revision=revision)
-
     @classmethod
     def select_datasets(cls, session: ALFSession, instance: dict[str, str]) -> dict[str, list[Dataset]]:
         """As in the base class; the trials are those of the same task."""
         selected = super().select_datasets(session, instance)
         # The base class takes the first folder that has trials, which may be that of another task.
         (declared,) = (declared for declared in cls.datasets if declared.key == "trials")
-        trials = session.find(declared.names, collections=declared.collections)
-        selected["trials"] = of_same_task(trials, instance["collection"])[:1]
+        selected["trials"] = find_of_same_task(session, declared.names, declared.collections, instance["collection"])
         return selected
 
     def add_to_nwbfile(self, nwbfile: NWBFile, metadata: dict | None = None, *, stub_test: bool = False) -> None:

@@ -7,20 +7,19 @@ from typing import Any
 import numpy as np
 from neuroconv.basetemporalalignmentinterface import BaseTemporalAlignmentInterface
 from neuroconv.tools.nwb_helpers import get_module
-from pydantic import DirectoryPath, validate_call
 from pynwb import NWBFile
 from pynwb.core import DynamicTable, VectorData
 from pynwb.event import EventsTable, TimestampVectorData
 
 from ..errors import DatasetInconsistentError
 from ..session import check_equal_lengths, load_array
-from .base import STUB_LENGTH, ALFDataset, ALFInterface, check_times
+from .base import STUB_LENGTH, ALFDataset, AlignableTimes, CollectionInterface, check_times
 
 #: Datasets with one row per window of the spectrogram.
 _ROW_DATASETS = ("power", "times", "times_mic")
 
 
-class AudioSpectrogramInterface(ALFInterface, BaseTemporalAlignmentInterface):
+class AudioSpectrogramInterface(CollectionInterface, AlignableTimes, BaseTemporalAlignmentInterface):
     """The spectrogram of the microphone, which most rigs keep in place of the sound itself.
 
     It becomes two tables in ``processing/audio``: one row per window with its times and its power over frequency, and
@@ -52,46 +51,11 @@ class AudioSpectrogramInterface(ALFInterface, BaseTemporalAlignmentInterface):
     )
     collections = ("raw_behavior_data", "raw_task_data_*")
 
-    @validate_call
-    def __init__(
-        self,
-        session_path: DirectoryPath,
-        *,
-        collection: str | None = None,
-        revision: str | None = None,
-        verbose: bool = False,
-    ):
-        """
-        Open the audio spectrogram of a session.
-
-        Parameters
-        ----------
-        session_path : DirectoryPath
-            The session folder.
-        collection : str, optional
-            Collection of the datasets, e.g. "raw_task_data_01". Default: the first that has them.
-        revision : str, optional
-            Revision of the datasets. Default: the newest of each; "" for files without a revision only.
-        verbose : bool, default: False
-            Passed on to NeuroConv.
-        """
-        self._open_session(session_path, revision, collection=collection)
-        super().__init__(verbose=verbose, session_path=session_path, collection=collection, revision=revision)
-        self._timestamps: np.ndarray | None = None
-
     def get_original_timestamps(self) -> np.ndarray:
         """Centres of the windows, ``(w,)`` float64 seconds: session clock if stored so, else the microphone's."""
         times = self._load_times("times")
         check_times(times, self.sources["times"][0])
         return times
-
-    def get_timestamps(self) -> np.ndarray:
-        """Centres of the windows, aligned if they were set, ``(w,)`` float64 seconds."""
-        return self.get_original_timestamps() if self._timestamps is None else self._timestamps
-
-    def set_aligned_timestamps(self, aligned_timestamps: np.ndarray) -> None:
-        """Replace the times of the windows (s on the session clock). Times on the microphone clock are kept beside."""
-        self._timestamps = aligned_timestamps
 
     @property
     def is_aligned(self) -> bool:

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from neuroconv.utils import DeepDict
+from pydantic import DirectoryPath, validate_call
 
 from ..errors import DatasetInconsistentError, DatasetMissingError, UsageError
 from ..session import ALFSession, Dataset
@@ -29,7 +30,13 @@ STUB_LENGTH = 100
 REGULAR_TOLERANCE_S = 1e-6
 
 #: What the placeholders of a declaration stand for, as regular expressions.
-_HANDLE_PATTERNS = {"probe_name": r"probe[^/.]*", "camera_name": r"[a-z]+", "band": r"ap|lf", "collection": r".*"}
+_HANDLE_PATTERNS = {
+    "probe_name": r"probe[^/.]*",
+    "camera_name": r"[a-z]+",
+    "band": r"ap|lf",
+    "fov_name": r"FOV_\d+",
+    "collection": r".*",
+}
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,9 @@ class ALFDataset:
         Whether the interface can do nothing without it.
     support : bool
         Whether it only helps to interpret other datasets and is not stored itself.
+    streamable : bool
+        Whether a compressed file of it may stay on a server, to be read from there while it is converted (argument
+        ``data_url`` of the interface).
     """
 
     key: str
@@ -56,6 +66,7 @@ class ALFDataset:
     collections: tuple[str, ...] = ("{collection}",)
     required: bool = False
     support: bool = False
+    streamable: bool = False
 
     def fits(self, dataset: Dataset, instance: dict[str, str]) -> bool:
         """Whether a file is one that this declaration of an instance speaks of, in whatever revision."""
@@ -104,9 +115,12 @@ class ALFInterface:
         Returns
         -------
         list of dict
-            One dict of handles (constructor arguments) per instance, the main one first.
+            One dict of handles (constructor arguments) per instance, the main one first. What lies at the session's
+            root counts only where no folder holds the same: it is what was there before the folder.
         """
-        return cls._complete_candidates(session)
+        complete = cls._complete_candidates(session)
+        in_folders = [{**instance, "collection": ""} for instance in complete if instance.get("collection")]
+        return [instance for instance in complete if instance not in in_folders]
 
     @classmethod
     def is_available(cls, session: ALFSession) -> bool:
@@ -133,14 +147,23 @@ class ALFInterface:
         )
 
     @classmethod
+    def get_declarations(cls, dataset: Dataset) -> tuple[ALFDataset, ...]:
+        """Declarations that speak of a file, whatever else is in its session."""
+        return tuple(
+            declared
+            for declared in cls.datasets
+            if _fits_any(dataset.name, declared.names)
+            and _fits_any(
+                dataset.collection, cls.collections if "{collection}" in declared.collections else declared.collections
+            )
+        )
+
+    @classmethod
     def get_companions(cls, dataset: Dataset) -> tuple[str, ...]:
         """Names of the required datasets without which the interface does not read a file that it knows, else none."""
-        for declared in cls.datasets:
-            collections = cls.collections if "{collection}" in declared.collections else declared.collections
-            if _fits_any(dataset.name, declared.names) and _fits_any(dataset.collection, collections):
-                required = (" or ".join(d.names) for d in cls.datasets if d.required and not d.support)
-                return tuple(re.sub(r"\{\w+\}", "*", names) for names in required)
-        return ()
+        fitting = cls.get_declarations(dataset)
+        required = (" or ".join(d.names) for d in cls.datasets if d.required and d not in fitting)
+        return tuple(re.sub(r"\{\w+\}", "*", names) for names in required) if fitting else ()
 
     @classmethod
     def select_datasets(cls, session: ALFSession, instance: dict[str, str]) -> dict[str, list[Dataset]]:
@@ -158,6 +181,13 @@ class ALFInterface:
             )
             for declared in cls.datasets
         }
+
+    @classmethod
+    def get_data_url(cls, session: ALFSession, instance: dict[str, str]) -> str | None:
+        """Address of the instance's recording, None if that is in the folder."""
+        found = cls.select_datasets(session, instance)
+        urls = (dataset.url for declared in cls.datasets if declared.streamable for dataset in found[declared.key])
+        return next((url for url in urls if url is not None), None)
 
     @classmethod
     def get_instance_name(cls, session: ALFSession, instance: dict[str, str]) -> str:
@@ -178,14 +208,27 @@ class ALFInterface:
             schema["properties"].setdefault(block, schema_of(content))
         return schema
 
-    def _open_session(self, session_path: Path | str, revision: str | None, **given: str | None) -> None:
+    def _open_session(
+        self, session_path: Path | str, revision: str | None, *, data_url: str | None = None, **given: str | None
+    ) -> None:
         """Open the session, choose the instance that is meant and select its files."""
-        self.session = ALFSession(session_path, revision=revision)
+        self.session = ALFSession(session_path, revision=revision, data_urls=[] if data_url is None else [data_url])
         self.instance = self._choose_instance(given)
         self.sources = self.select_datasets(self.session, self.instance)
+        self._check_data_url()
         self.notes = []
         self.label = self._label(self.session, self.instance)
         self.metadata_key = snake_case(self.family + self.label)
+
+    def _check_data_url(self) -> None:
+        """Refuse an address of a file that is not what this instance reads."""
+        streamable = [declared.key for declared in self.datasets if declared.streamable]
+        read = [dataset.alf_path for key in streamable for dataset in self.sources[key]]
+        for path in self.session.data_urls.keys() - set(read):
+            raise UsageError(
+                f"The data_url of {', '.join(self.instance.values())} of '{self.session.path}' is that of {path} in "
+                f"place of {', '.join(read)}."
+            )
 
     def _choose_instance(self, given: dict[str, str | None]) -> dict[str, str]:
         wanted = {name: value for name, value in given.items() if value is not None}
@@ -269,6 +312,52 @@ class ALFInterface:
         """Sentence naming the files that an object was made from."""
         listed = ", ".join(dataset.alf_path for key in keys for dataset in self.sources[key])
         return f"Source: {listed}"
+
+
+class CollectionInterface(ALFInterface):
+    """An :class:`ALFInterface` with the constructor of all whose instances differ by their collection only."""
+
+    @validate_call
+    def __init__(
+        self,
+        session_path: DirectoryPath,
+        *,
+        collection: str | None = None,
+        revision: str | None = None,
+        verbose: bool = False,
+    ):
+        """
+        Open the datasets of the family in one collection.
+
+        Parameters
+        ----------
+        session_path : DirectoryPath
+            The session folder.
+        collection : str, optional
+            Collection of the datasets, e.g. "alf/task_00". Default: the first that has them.
+        revision : str, optional
+            Revision of the datasets. Default: the newest of each; "" for files without a revision only.
+        verbose : bool, default: False
+            Passed on to NeuroConv.
+        """
+        self._open_session(session_path, revision, collection=collection)
+        super().__init__(  # type: ignore[call-arg]
+            verbose=verbose, session_path=session_path, collection=collection, revision=revision
+        )
+
+
+class AlignableTimes:
+    """Mixin for a ``BaseTemporalAlignmentInterface`` that reads its times from disk until others are set."""
+
+    _timestamps: np.ndarray | None = None
+
+    def get_timestamps(self) -> np.ndarray:
+        """Times of the samples, aligned if they were set, ``(n,)`` seconds."""
+        return self.get_original_timestamps() if self._timestamps is None else self._timestamps  # type: ignore[attr-defined]
+
+    def set_aligned_timestamps(self, aligned_timestamps: np.ndarray) -> None:
+        """Replace the times of the samples, ``(n,)`` seconds. The files stay as they are."""
+        self._timestamps = aligned_timestamps
 
 
 def series_timing(timestamps: np.ndarray) -> dict[str, Any]:

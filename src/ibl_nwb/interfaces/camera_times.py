@@ -15,7 +15,7 @@ from pynwb import TimeSeries
 
 from ..errors import DatasetInconsistentError
 from ..session import ALFSession, load_array
-from .base import ALFDataset, ALFInterface, camel_case, check_times, load_metadata_file, series_timing
+from .base import ALFDataset, ALFInterface, AlignableTimes, camel_case, check_times, load_metadata_file, series_timing
 
 #: Cameras stay in ``alf`` when tasks are numbered; the oldest sessions have everything at the root.
 CAMERA_COLLECTIONS = ("alf", "")
@@ -27,7 +27,7 @@ CAMERA_TIMES = ALFDataset("times", ("{camera_name}Camera.times.npy",), CAMERA_CO
 BEHAVIOR_DESCRIPTION = "processed behavioral data"
 
 
-class CameraTimes(ALFInterface):
+class CameraTimes(AlignableTimes, ALFInterface):
     """Mixin that gives the frames of one camera their times.
 
     Times are ALF's own seconds on the session clock. Where there are more times than frames the last ones are used:
@@ -38,8 +38,6 @@ class CameraTimes(ALFInterface):
     handles = ("camera_name",)
     #: Key of the dataset that has one row, or one image, per frame.
     frames_key: ClassVar[str]
-
-    _timestamps: np.ndarray | None = None
 
     def get_original_timestamps(self) -> np.ndarray:
         """Times of the frames, ``(n,)`` seconds on the session clock; where there are more than frames, the last n.
@@ -60,14 +58,6 @@ class CameraTimes(ALFInterface):
                 f"{self.family}{self.label}."
             )
         return times[len(times) - n_frames :]
-
-    def get_timestamps(self) -> np.ndarray:
-        """Times of the frames, aligned if they were set, ``(n,)`` seconds."""
-        return self.get_original_timestamps() if self._timestamps is None else self._timestamps
-
-    def set_aligned_timestamps(self, aligned_timestamps: np.ndarray) -> None:
-        """Replace the times of the frames (s)."""
-        self._timestamps = aligned_timestamps
 
     def _count_frames(self) -> int | None:
         """Number of frames, None where it cannot be known."""

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 from neuroconv.basetemporalalignmentinterface import BaseTemporalAlignmentInterface
-from pydantic import DirectoryPath, validate_call
 from pynwb import NWBFile
 from pynwb.event import EventsTable, TimestampVectorData
 
 from ..errors import DatasetInconsistentError
 from ..session import load_array
-from .base import STUB_LENGTH, ALFDataset, ALFInterface, check_times
+from .base import STUB_LENGTH, ALFDataset, AlignableTimes, CollectionInterface, check_times
 
 
-class LicksInterface(ALFInterface, BaseTemporalAlignmentInterface):
+class LicksInterface(CollectionInterface, AlignableTimes, BaseTemporalAlignmentInterface):
     """The licks that IBL finds in the tracked tongue: ``licks.times``.
 
     Times are ALF's own seconds on the session clock. They are the times of frames, of the left and the right camera
@@ -27,33 +26,6 @@ class LicksInterface(ALFInterface, BaseTemporalAlignmentInterface):
 
     family = "Licks"
     datasets = (ALFDataset("times", ("licks.times.npy",), required=True),)
-
-    @validate_call
-    def __init__(
-        self,
-        session_path: DirectoryPath,
-        *,
-        collection: str | None = None,
-        revision: str | None = None,
-        verbose: bool = False,
-    ):
-        """
-        Open the licks of a session.
-
-        Parameters
-        ----------
-        session_path : DirectoryPath
-            The session folder.
-        collection : str, optional
-            Collection of the dataset, e.g. "alf". Default: the first that has it.
-        revision : str, optional
-            Revision of the dataset. Default: the newest; "" for a file without a revision only.
-        verbose : bool, default: False
-            Passed on to NeuroConv.
-        """
-        self._open_session(session_path, revision, collection=collection)
-        super().__init__(verbose=verbose, session_path=session_path, collection=collection, revision=revision)
-        self._timestamps: np.ndarray | None = None
 
     def get_original_timestamps(self) -> np.ndarray:
         """Times of the entries, ``(n,)`` float64 seconds on the session clock, which holds a float32 file exactly.
@@ -70,14 +42,6 @@ class LicksInterface(ALFInterface, BaseTemporalAlignmentInterface):
         times = times.reshape(-1).astype(np.float64)
         check_times(times, dataset)
         return times
-
-    def get_timestamps(self) -> np.ndarray:
-        """Times of the entries, aligned if they were set, ``(n,)`` seconds."""
-        return self.get_original_timestamps() if self._timestamps is None else self._timestamps
-
-    def set_aligned_timestamps(self, aligned_timestamps: np.ndarray) -> None:
-        """Replace the times of the entries (s)."""
-        self._timestamps = aligned_timestamps
 
     def add_to_nwbfile(self, nwbfile: NWBFile, metadata: dict | None = None, *, stub_test: bool = False) -> None:
         """

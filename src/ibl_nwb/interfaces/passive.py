@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from neuroconv import BaseDataInterface
-from pydantic import DirectoryPath, validate_call
 from pynwb import NWBFile
 from pynwb.core import VectorData
 from pynwb.epoch import TimeIntervals
@@ -19,7 +18,7 @@ from ..session import ALFSession, Dataset, load_array, load_table
 from .base import (
     STUB_LENGTH,
     ALFDataset,
-    ALFInterface,
+    CollectionInterface,
     check_times,
     load_metadata_file,
     series_timing,
@@ -27,7 +26,7 @@ from .base import (
     substitute,
 )
 from .meanings import make_meanings
-from .task_collections import of_same_task
+from .task_collections import find_of_same_task
 
 #: Squares of a frame of the receptive field mapping, along x and y (ibllib, passive_stim_meta.json).
 FRAME_SHAPE = (15, 15)
@@ -35,7 +34,7 @@ FRAME_SHAPE = (15, 15)
 _TABLES = ("passivePeriods.intervalsTable.csv", "passiveStims.table.*", "passiveGabor.table.*", "passiveRFM.times.npy")
 
 
-class PassiveInterface(ALFInterface, BaseDataInterface):
+class PassiveInterface(CollectionInterface, BaseDataInterface):
     """The passive period: its parts, the replayed stimuli of the task and the receptive field mapping.
 
     Any of the datasets may be missing; each is written if it is there, in seconds on the session clock.
@@ -64,40 +63,14 @@ class PassiveInterface(ALFInterface, BaseDataInterface):
         ALFDataset("frames", ("RFMapStim.raw.bin",), ("raw_passive_data", "raw_task_data_*", "raw_behavior_data")),
     )
 
-    @validate_call
-    def __init__(
-        self,
-        session_path: DirectoryPath,
-        *,
-        collection: str | None = None,
-        revision: str | None = None,
-        verbose: bool = False,
-    ):
-        """
-        Open the passive period of a session.
-
-        Parameters
-        ----------
-        session_path : DirectoryPath
-            The session folder.
-        collection : str, optional
-            Collection of the datasets, e.g. "alf/task_01". Default: the first that has any.
-        revision : str, optional
-            Revision of the datasets. Default: the newest of each; "" for files without a revision only.
-        verbose : bool, default: False
-            Passed on to NeuroConv.
-        """
-        self._open_session(session_path, revision, collection=collection)
-        super().__init__(verbose=verbose, session_path=session_path, collection=collection, revision=revision)
-
     @classmethod
     def select_datasets(cls, session: ALFSession, instance: dict[str, str]) -> dict[str, list[Dataset]]:
         """As in the base class; the raw frames are those of the same task, and only beside their times."""
         selected = super().select_datasets(session, instance)
         # The base class takes the first raw folder that has frames, which may be that of another task.
         (declared,) = (declared for declared in cls.datasets if declared.key == "frames")
-        frames = session.find(declared.names, collections=declared.collections)
-        selected["frames"] = of_same_task(frames, instance["collection"])[:1] if selected["frame_times"] else []
+        frames = find_of_same_task(session, declared.names, declared.collections, instance["collection"])
+        selected["frames"] = frames if selected["frame_times"] else []
         return selected
 
     def add_to_nwbfile(self, nwbfile: NWBFile, metadata: dict | None = None, *, stub_test: bool = False) -> None:

@@ -9,14 +9,13 @@ import numpy as np
 from hdmf.common import DynamicTable
 from neuroconv import BaseDataInterface
 from neuroconv.tools.nwb_helpers import get_module
-from pydantic import DirectoryPath, validate_call
 from pynwb import NWBFile
 from pynwb.core import VectorData
 from pynwb.event import EventsTable, TimestampVectorData
 
 from ..errors import DatasetInconsistentError
 from ..session import ALFSession, check_equal_lengths, load_array
-from .base import STUB_LENGTH, ALFDataset, ALFInterface, camel_case, load_metadata_file, substitute
+from .base import STUB_LENGTH, ALFDataset, CollectionInterface, camel_case, load_metadata_file, substitute
 from .meanings import make_meanings
 from .sync_wiring import distinct_names, read_lines, recording_kind
 
@@ -24,7 +23,7 @@ from .sync_wiring import distinct_names, read_lines, recording_kind
 _ATTRIBUTES = ("times", "channels", "polarities")
 
 
-class SyncInterface(ALFInterface, BaseDataInterface):
+class SyncInterface(CollectionInterface, BaseDataInterface):
     """The edges of all TTL lines of one recording: ``_spikeglx_sync.{times,channels,polarities}``.
 
     Each line that has edges becomes a table: its times, polarities (+1 rising, -1 falling) and channel number, in the
@@ -57,32 +56,6 @@ class SyncInterface(ALFInterface, BaseDataInterface):
         ALFDataset("board_meta", ("DAQdata.meta.json",), support=True),
     )
     collections = ("raw_ephys_data", "raw_sync_data", "raw_ephys_data/probe*")
-
-    @validate_call
-    def __init__(
-        self,
-        session_path: DirectoryPath,
-        *,
-        collection: str | None = None,
-        revision: str | None = None,
-        verbose: bool = False,
-    ):
-        """
-        Open the sync fronts of one recording.
-
-        Parameters
-        ----------
-        session_path : DirectoryPath
-            The session folder.
-        collection : str, optional
-            Collection of the datasets, e.g. "raw_ephys_data/probe00". Default: the first that has them.
-        revision : str, optional
-            Revision of the datasets. Default: the newest of each; "" for files without a revision only.
-        verbose : bool, default: False
-            Passed on to NeuroConv.
-        """
-        self._open_session(session_path, revision, collection=collection)
-        super().__init__(verbose=verbose, session_path=session_path, collection=collection, revision=revision)
 
     @property
     def is_on_session_clock(self) -> bool:

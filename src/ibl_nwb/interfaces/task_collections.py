@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from ..session import Dataset
+from ..session import ALFSession, Dataset
 
 _TASK_NUMBER = re.compile(r"(?:alf/task|raw_task_data)_(\d+)")
 
@@ -16,7 +16,25 @@ def task_number(collection: str) -> str | None:
     return match[1] if match else None
 
 
-def of_same_task(datasets: Iterable[Dataset], collection: str) -> list[Dataset]:
-    """The datasets whose folder has the same task number as a collection, or none as it has none."""
+def find_of_same_task(
+    session: ALFSession, names: Iterable[str], collections: Sequence[str], collection: str
+) -> list[Dataset]:
+    """The file with the first of several names that the task of a collection has one of, else none.
+
+    Parameters
+    ----------
+    session : ALFSession
+        The session.
+    names : iterable of str
+        Dataset names, in order of preference.
+    collections : sequence of str
+        Collections to look in, patterns allowed.
+    collection : str
+        A collection of the task. Folders have the same task number as it, or none as it has none.
+    """
     number = task_number(collection)
-    return [dataset for dataset in datasets if task_number(dataset.collection) == number]
+    for name in names:
+        for dataset in session.find(name, collections=collections):
+            if task_number(dataset.collection) == number:
+                return [dataset]
+    return []

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from neuroconv import BaseDataInterface
-from pydantic import DirectoryPath, validate_call
 from pynwb import NWBFile
 
 from ..session import load_json
-from .base import ALFDataset, ALFInterface
+from .base import ALFDataset, CollectionInterface
 from .value_rows import make_value_table
 
 
-class TaskSettingsInterface(ALFInterface, BaseDataInterface):
+class TaskSettingsInterface(CollectionInterface, BaseDataInterface):
     """The settings of one protocol: ``_iblrig_taskSettings.raw.json``.
 
     They become a table in ``/analysis``, beside the Alyx record and in its form: one row per value, its place as a JSON
@@ -26,32 +25,6 @@ class TaskSettingsInterface(ALFInterface, BaseDataInterface):
     family = "TaskSettings"
     datasets = (ALFDataset("settings", ("taskSettings.raw.json",), required=True),)
     collections = ("raw_behavior_data", "raw_task_data_*", "raw_passive_data")
-
-    @validate_call
-    def __init__(
-        self,
-        session_path: DirectoryPath,
-        *,
-        collection: str | None = None,
-        revision: str | None = None,
-        verbose: bool = False,
-    ):
-        """
-        Open the settings of one protocol.
-
-        Parameters
-        ----------
-        session_path : DirectoryPath
-            The session folder.
-        collection : str, optional
-            Collection of the settings, e.g. "raw_passive_data". Default: the first that has them.
-        revision : str, optional
-            Revision of the datasets. Default: the newest of each; "" for files without a revision only.
-        verbose : bool, default: False
-            Passed on to NeuroConv.
-        """
-        self._open_session(session_path, revision, collection=collection)
-        super().__init__(verbose=verbose, session_path=session_path, collection=collection, revision=revision)
 
     def add_to_nwbfile(self, nwbfile: NWBFile, metadata: dict | None = None) -> None:
         """

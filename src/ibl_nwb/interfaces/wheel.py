@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from neuroconv.basetemporalalignmentinterface import BaseTemporalAlignmentInterface
 from neuroconv.tools.nwb_helpers import get_module
-from pydantic import DirectoryPath, validate_call
 from pynwb import NWBFile, TimeSeries
 from pynwb.behavior import SpatialSeries
 from pynwb.core import VectorData
 from pynwb.epoch import TimeIntervals
 
+from ..errors import DatasetInconsistentError
 from ..session import check_equal_lengths, load_array
-from .base import STUB_LENGTH, ALFDataset, ALFInterface, check_times
+from .base import STUB_LENGTH, ALFDataset, AlignableTimes, CollectionInterface, check_times
 
 #: Angle in rad of one step of the encoder (1024 lines) at quadrature x4, x2 and x1, and the same step in cm on a wheel
 #: of 3.1 cm radius, the unit that rigs wrote until 2018 (ibllib.io.extractors.training_wheel).
@@ -33,12 +33,13 @@ VELOCITY_CORNER_HZ = 20.0
 VELOCITY_FILTER_ORDER = 8
 
 
-class WheelInterface(ALFInterface, BaseTemporalAlignmentInterface):
+class WheelInterface(CollectionInterface, AlignableTimes, BaseTemporalAlignmentInterface):
     """The steering wheel: ``wheel.position`` with its times, and ``wheelMoves``.
 
     Times are ALF's own seconds on the session clock and stay irregular: the encoder yields a sample only when it turns.
     The position is stored as it is. Sessions before 2019 hold centimetres along the rim instead of radians; the step
-    between samples tells which, and the unit is written accordingly.
+    between samples tells which, and the unit is written accordingly. Movements are moved along by interpolation where
+    aligned times of the position are set.
     """
 
     display_name = "IBL wheel"
@@ -55,33 +56,6 @@ class WheelInterface(ALFInterface, BaseTemporalAlignmentInterface):
         ALFDataset("moves_peak_amplitude", ("wheelMoves.peakAmplitude.npy",)),
     )
 
-    @validate_call
-    def __init__(
-        self,
-        session_path: DirectoryPath,
-        *,
-        collection: str | None = None,
-        revision: str | None = None,
-        verbose: bool = False,
-    ):
-        """
-        Open the wheel of a session.
-
-        Parameters
-        ----------
-        session_path : DirectoryPath
-            The session folder.
-        collection : str, optional
-            Collection of the wheel datasets, e.g. "alf/task_00". Default: the first that has them.
-        revision : str, optional
-            Revision of the datasets. Default: the newest of each; "" for files without a revision only.
-        verbose : bool, default: False
-            Passed on to NeuroConv.
-        """
-        self._open_session(session_path, revision, collection=collection)
-        super().__init__(verbose=verbose, session_path=session_path, collection=collection, revision=revision)
-        self._timestamps: np.ndarray | None = None
-
     def get_original_timestamps(self) -> np.ndarray:
         """Times of the position samples as stored, ``(n,)`` seconds on the session clock."""
         (dataset,) = self.sources["timestamps"]
@@ -92,14 +66,6 @@ class WheelInterface(ALFInterface, BaseTemporalAlignmentInterface):
             timestamps = ts2vec(timestamps, len(self._load("position")))
         check_times(timestamps, dataset)
         return timestamps
-
-    def get_timestamps(self) -> np.ndarray:
-        """Times of the position samples, aligned if they were set, ``(n,)`` seconds."""
-        return self.get_original_timestamps() if self._timestamps is None else self._timestamps
-
-    def set_aligned_timestamps(self, aligned_timestamps: np.ndarray) -> None:
-        """Replace the times of the position samples (s). Movements are moved along by interpolation."""
-        self._timestamps = aligned_timestamps
 
     def add_to_nwbfile(
         self,
@@ -129,6 +95,7 @@ class WheelInterface(ALFInterface, BaseTemporalAlignmentInterface):
         entry = self._get_entry(metadata, "Wheel")
         position, timestamps = self._load("position"), self.get_timestamps()
         check_equal_lengths("wheel", self._lengths("position", "timestamps", "velocity"))
+        self._check_not_counts(position)
         unit = position_unit(position)
         unit_kwargs, per_second = _SERIES_UNITS[unit]
         stop = STUB_LENGTH if stub_test else None
@@ -174,6 +141,15 @@ class WheelInterface(ALFInterface, BaseTemporalAlignmentInterface):
                         **{**derived_kwargs, "unit": per_second_squared},
                     )
                 )
+
+    def _check_not_counts(self, position: np.ndarray) -> None:
+        """Refuse counts of the encoder: how many make a turn is not in the session."""
+        if np.any(np.diff(position)) and (position == np.round(position)).all():
+            raise DatasetInconsistentError(
+                f"'{self.sources['position'][0].path}' holds whole numbers from {position.min():g} to "
+                f"{position.max():g}: counts of the rotary encoder, not radians, and nothing says how many make a "
+                "turn. Get the file again, or leave the wheel out with --exclude Wheel."
+            )
 
     def _load(self, key: str) -> np.ndarray:
         (dataset,) = self.sources[key]

@@ -10,11 +10,16 @@ from ._camera_features import camera_feature_files, write_video
 from ._clocks import sync_front_files
 from ._ephys import make_probe, probe_datasets, write_raw_probe
 from ._ephys_qc import ephys_qc_datasets
-from ._files import add_uuids_to_names, write_datasets
+from ._files import add_uuids_to_names, in_revision, write_datasets
+from ._mesoscope import mesoscope_datasets, raw_imaging_files, write_masks
 from ._nidq import write_nidq
+from ._optogenetics import optogenetics_datasets
 from ._passive import passive_datasets, write_passive_frames
+from ._photometry import write_photometry
 from ._probe import N_SITES
 from ._random import random_generator
+from ._raw_task_data import raw_task_files
+from ._sorting import SORTING_REVISION
 from ._task_files import (
     ambient_sensor_file,
     experiment_description_file,
@@ -23,7 +28,9 @@ from ._task_files import (
 )
 from ._trials import make_trials, trials_datasets
 from ._video import frame_time_files, frame_times, licks_file, pose_file
+from ._waveforms import drift_datasets, waveform_datasets
 from ._wheel import wheel_datasets
+from ._widefield import widefield_datasets
 
 #: Time that every device keeps recording after the last trial.
 RECORDING_TAIL_S = 5.0
@@ -61,7 +68,13 @@ def make_example_session(
     audio: bool = True,
     audio_session_times: bool = True,
     passive: bool = True,
+    optogenetics: bool = False,
+    photometry: bool = False,
+    n_fovs: int = 0,
+    widefield: bool = False,
     ephys_qc: bool = False,
+    waveforms: bool = False,
+    raw_task_data: bool = False,
     histology: bool = True,
     sorter: str = "pykilosort",
     n_clusters: int = 30,
@@ -117,8 +130,22 @@ def make_example_session(
         Whether the spectrogram also has times on the session clock.
     passive : bool
         Whether a passive period follows the task; only beside probes.
+    optogenetics : bool
+        Whether a laser was on in some of the trials.
+    photometry : bool
+        Whether there is fiber photometry, of three fibers lit by two lights in turn.
+    n_fovs : int
+        Number of fields of view of two-photon imaging, without raw frames.
+    widefield : bool
+        Whether there is widefield imaging of 20 s, without raw frames.
     ephys_qc : bool
         Whether there are the noise, spectra and channel labels of each probe's raw data.
+    waveforms : bool
+        Whether each sorting has snippets of raw voltage around its spikes, four per unit, with their medians, and the
+        drift. The first probe's files are those of today's software, the second one's those in production.
+    raw_task_data : bool
+        Whether there is what the rig wrote of each trial, the rotary encoder and the stimuli; beside ``"alf"`` in the
+        layout of rigs before 5.0.0.
     histology : bool
         Whether the probes were found in the brain: coordinates and regions of channels and electrode sites.
     sorter : str
@@ -178,8 +205,22 @@ def make_example_session(
     datasets |= experiment_description_file(probes, cameras, task_collection)
     datasets |= ambient_sensor_file(n_trials, task_collection, random_generator(seed, "ambient"))
     datasets |= trials_datasets(trials, trials_layout, task_collection, revisions=revisions)
+    if raw_task_data:
+        datasets |= raw_task_files(trials, task_collection, start_time, random_generator(seed, "raw task data"))
     wheel_generator = random_generator(seed, "wheel")
     datasets |= wheel_datasets(trials, wheel_layout, task_collection, wheel_generator, revisions=revisions)
+    if optogenetics:
+        datasets |= optogenetics_datasets(trials, task_collection, random_generator(seed, "optogenetics"))
+    if photometry:
+        write_photometry(session_path, trials, random_generator(seed, "photometry"))
+    for fov in range(n_fovs):
+        generator = random_generator(seed, "mesoscope", str(fov))
+        datasets |= mesoscope_datasets(fov, session_end_s, generator)
+        write_masks(session_path, fov, generator)
+    if n_fovs:
+        datasets |= raw_imaging_files(n_fovs, session_end_s)
+    if widefield:
+        datasets |= widefield_datasets(random_generator(seed, "widefield"))
     if audio:
         audio_generator = random_generator(seed, "audio")
         datasets |= audio_datasets(
@@ -226,6 +267,14 @@ def make_example_session(
             seed=seed,
         )
         write_datasets(session_path, probe_datasets(probe, sorter, histology=histology, revisions=revisions, seed=seed))
+        if waveforms:
+            collection = f"alf/{name}/{sorter}".rstrip("/")
+            generator = random_generator(seed, name, "waveforms")
+            snippets = waveform_datasets(
+                probe.units, collection, generator, most_snippets=4, is_padded=index % 2 == 1
+            ) | drift_datasets(collection, probe.clock, session_end_s, generator)
+            is_revised = revisions and index == 0
+            write_datasets(session_path, in_revision(snippets, SORTING_REVISION) if is_revised else snippets)
         if ephys_qc:
             quality = ephys_qc_datasets(
                 name,
