@@ -12,7 +12,16 @@ from .document import ConversionDocument
 from .errors import SessionNotFoundError, UsageError
 
 #: Options of make_document; every other argument is a term to search by.
-_DOCUMENT_OPTIONS = ("metadata", "alyx", "include", "exclude", "revision", "session_start_time", "timezone")
+_DOCUMENT_OPTIONS = (
+    "metadata",
+    "alyx",
+    "include",
+    "exclude",
+    "revision",
+    "session_start_time",
+    "timezone",
+    "stream_raw",
+)
 
 #: Families whose files are so large that they are downloaded only when asked for.
 _RAW_FAMILIES = ("RawEphys", "NIDQ", "ProbeSync", "Video")

@@ -16,14 +16,19 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from .acquire import SessionSummary
+    from .batch import BatchSummary
     from .conversion import ConversionSummary
     from .coverage import DatasetCoverage
+    from .publish import ValidationReport
+    from .session import ALFSession
     from .verify import VerificationReport
 
 _PATH = click.Path(path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 _STATUS_STYLES = {"converted": "green", "support": "cyan", "not converted": "yellow"}
+
+_LEVEL_STYLES = {"error": "red", "violation": "yellow", "suggestion": "cyan"}
 
 _VERIFY_STYLES = {"equal": "green", "different": "red", "missing": "red", "not verified": "yellow"}
 
@@ -38,16 +43,40 @@ _choice_options = [
     ),
 ]
 _session_options = [click.option("--alyx", type=_FILE, help="JSON of the session's Alyx record."), *_choice_options]
+_stream_option = click.option(
+    "--stream-raw",
+    is_flag=True,
+    help="Do not download raw recordings: read them from the server while they are converted.",
+)
 _metadata_options = [
     click.option("--metadata", type=_FILE, help="JSON or YAML with your own metadata; they win over all others."),
     click.option("--session-start-time", metavar="T", help="When the session started, e.g. 2023-05-18T14:30:00."),
     click.option("--timezone", metavar="TZ", help="Time zone of the rig, e.g. Europe/Lisbon. [default: the lab's]"),
 ]
+_search_options = [
+    click.option("--subject", help="Nickname of the subject."),
+    click.option("--lab", help="Name of the lab."),
+    click.option("--date-range", nargs=2, metavar="FROM TO", help="First and last day, YYYY-MM-DD."),
+    click.option("--number", type=int, help="Number of the session on its day."),
+    click.option("--project", "projects", help="Part of a project's name."),
+    click.option("--task-protocol", help="Part of a task protocol's name."),
+    click.option("--dataset", "datasets", multiple=True, help="Dataset the session must have, e.g. spikes.times.npy."),
+]
+_SEARCH_NAMES = ("subject", "lab", "date_range", "number", "projects", "task_protocol", "datasets")
 _one_options = [
     click.option("--one-url", metavar="URL", help="Address of the Alyx database. [default: ALYX_URL, else ONE's]"),
     click.option("--cache-dir", type=_PATH, help="Folder of downloaded sessions. [default: ONE's for the database]"),
     click.option("--offline", is_flag=True, help="Use what is in the cache; send no request."),
 ]
+_instance_option = click.option(
+    "-i",
+    "--dandi-instance",
+    "instance",
+    metavar="INSTANCE",
+    default="dandi",
+    show_default=True,
+    help="Instance of the archive: dandi-sandbox, linc, ..., or an address.",
+)
 
 
 def _with_options(options: list[Any]) -> Any:
@@ -90,6 +119,7 @@ def main(debug: bool) -> None:
     Edit it before:     ibl-nwb metadata SESSION -o session.json
                         ibl-nwb convert session.json -o FOLDER
     Compare it after:   ibl-nwb verify FILE.nwb SESSION
+    Share it:           ibl-nwb upload FOLDER --dandiset N
 
     User name and password for Alyx are taken from ONE's own settings, or from ALYX_LOGIN and ALYX_PWD.
     """
@@ -102,11 +132,10 @@ def main(debug: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--revision", metavar="R", help="Revision of the datasets, as in 'convert'.")
 def inspect(session: Path, as_json: bool, revision: str | None) -> None:
-    """List every dataset of SESSION: converted by which interface, support, or not converted and why."""
+    """List every dataset of SESSION, a folder or a document: converted by which interface, support, or why not."""
     from .coverage import inspect_session
-    from .session import ALFSession
 
-    rows = inspect_session(ALFSession(session, revision=_revision(revision)))
+    rows = inspect_session(_open_session(session, _revision(revision)))
     if as_json:
         click.echo(json.dumps([row.to_dict() for row in rows], indent=2))
     else:
@@ -114,23 +143,14 @@ def inspect(session: Path, as_json: bool, revision: str | None) -> None:
 
 
 @main.command(short_help="Find sessions in Alyx or in the cache.")
-@click.option("--subject", help="Nickname of the subject.")
-@click.option("--lab", help="Name of the lab.")
-@click.option("--date-range", nargs=2, metavar="FROM TO", help="First and last day, YYYY-MM-DD.")
-@click.option("--number", type=int, help="Number of the session on its day.")
-@click.option("--project", "projects", help="Part of a project's name.")
-@click.option("--task-protocol", help="Part of a task protocol's name.")
-@click.option("--dataset", "datasets", multiple=True, help="Dataset the session must have, e.g. spikes.times.npy.")
+@_with_options(_search_options)
 @_with_options(_one_options)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def search(one_url: str | None, cache_dir: Path | None, offline: bool, as_json: bool, **terms: Any) -> None:
     """Find sessions by any of the terms below; all that are given must fit."""
     from .acquire import connect, find_sessions
 
-    wanted: dict[str, Any] = {
-        name: list(value) if isinstance(value, tuple) else value for name, value in terms.items() if value
-    }
-    found = find_sessions(connect(base_url=one_url, cache_dir=cache_dir, offline=offline), **wanted)
+    found = find_sessions(connect(base_url=one_url, cache_dir=cache_dir, offline=offline), **_wanted(terms))
     if as_json:
         click.echo(json.dumps([summary.to_dict() for summary in found], indent=2))
     else:
@@ -161,7 +181,7 @@ def download(session: str, include: tuple[str, ...], exclude: tuple[str, ...], *
 @main.command(short_help="Collect a session's metadata into a JSON document to edit.")
 @click.argument("session", type=_PATH)
 @click.option("-o", "--output", type=_PATH, required=True, help="The JSON file to write.")
-@_with_options(_session_options + _metadata_options + _one_options)
+@_with_options([*_session_options, *_metadata_options, *_one_options, _stream_option])
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 def metadata(session: Path, output: Path, overwrite: bool, **options: Any) -> None:
     """Collect everything that decides the conversion of SESSION into one JSON document, to edit and convert."""
@@ -180,8 +200,10 @@ def metadata(session: Path, output: Path, overwrite: bool, **options: Any) -> No
 @main.command(short_help="Convert a session, or its JSON document, to NWB.")
 @click.argument("session_or_json", type=_PATH)
 @click.option("-o", "--output", type=_PATH, default=Path(), help="NWB file, or folder to write it to. [default: here]")
-@_with_options(_metadata_options + _session_options + _one_options)
+@_with_options([*_metadata_options, *_session_options, *_one_options, _stream_option])
 @click.option("--stub", is_flag=True, help="Write a small part of everything, to try the conversion.")
+@click.option("--start", metavar="S", type=float, help="Cut raw recordings: from this second of the session on.")
+@click.option("--stop", metavar="S", type=float, help="Cut raw recordings: before this second of the session.")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 @click.option("--backend", type=click.Choice(["hdf5", "zarr"]), default="hdf5", show_default=True, help="File format.")
 @click.option(
@@ -205,6 +227,8 @@ def convert(
     session_or_json: Path,
     output: Path,
     stub: bool,
+    start: float | None,
+    stop: float | None,
     overwrite: bool,
     backend: Any,
     videos: Any,
@@ -217,12 +241,16 @@ def convert(
     from tqdm import tqdm
 
     from .conversion import convert_document
+    from .snippets import check_bounds
 
+    check_bounds(start, stop)
     document = _make_document(session_or_json, options)
     summary = convert_document(
         document,
         output,
         stub_test=stub,
+        start_s=start,
+        stop_s=stop,
         overwrite=overwrite,
         backend=backend,
         videos=videos,
@@ -262,6 +290,131 @@ def verify(
     context.exit(0 if report.ok else 1)
 
 
+@main.command(short_help="Convert many sessions; stop and go on at any time.")
+@click.argument("sessions", nargs=-1, metavar="[SESSIONS.txt | SESSION]...")
+@click.option("-o", "--output", type=_PATH, required=True, help="Folder of the files and of the state of the batch.")
+@_with_options(_search_options)
+@click.option("--split", is_flag=True, help="Two files for each session: desc-raw and desc-processed.")
+@click.option("--metadata", type=_FILE, help="JSON or YAML with metadata of your own, for every session.")
+@click.option("--timezone", metavar="TZ", help="Time zone of the rigs, e.g. Europe/Lisbon. [default: each lab's]")
+@_with_options(_choice_options)
+@click.option("--backend", type=click.Choice(["hdf5", "zarr"]), default="hdf5", show_default=True, help="File format.")
+@click.option(
+    "--videos",
+    type=click.Choice(["copy", "link", "leave"]),
+    default="copy",
+    show_default=True,
+    help="Copy video files beside the NWB files, link them there, or leave them where they are.",
+)
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Sessions at a time.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Threads of each. [default: the processors, shared]")
+@click.option(
+    "--memory",
+    "memory_mb",
+    metavar="MB",
+    type=click.IntRange(min=1),
+    help="Memory for raw recordings at most, shared by the workers. [default: a quarter of what is free]",
+)
+@click.option("--time-limit", "time_limit_s", metavar="S", type=float, help="Most seconds for a session, once fetched.")
+@click.option("--retry-failed", is_flag=True, help="Try those again that failed before.")
+@click.option("--overwrite", is_flag=True, help="Convert all again; replace files that are not of this batch.")
+@click.option("--keep-cache", is_flag=True, help="Keep what is downloaded. [default: remove it after each session]")
+@click.option("--verify/--no-verify", default=True, show_default=True, help="Compare each file with its source.")
+@click.option("--sample", type=float, metavar="FRACTION", help="Compare only this part of raw recordings, e.g. 0.01.")
+@click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
+@_with_options([*_one_options, _stream_option])
+@click.option("--upload", "dandiset", metavar="N", help="Upload the folder to this Dandiset afterwards, as 'upload'.")
+@_instance_option
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.pass_context
+def batch(
+    context: click.Context,
+    sessions: tuple[str, ...],
+    output: Path,
+    as_json: bool,
+    dandiset: str | None,
+    instance: str,
+    **options: Any,
+) -> None:
+    """Convert many sessions: folders, documents, eids, references, lists of these, or what a search finds.
+
+    A list is a text file with one session on each line. Search terms are those of 'ibl-nwb search'. What is done is not
+    done again: run the same command to go on. The exit code is 1 if any session failed, 130 after Ctrl-C.
+    """
+    from .batch import LineDisplay, TableDisplay, convert_sessions
+
+    terms = {name: options.pop(name) for name in _SEARCH_NAMES}
+    connection = {name: options.pop(name) for name in ("one_url", "cache_dir", "offline")}
+    options["revision"] = _revision(options["revision"])
+    named, one = _name_sessions(sessions, terms, connection)
+    if dandiset is not None and as_json:
+        raise UsageError("--json and --upload do not go together. Run 'ibl-nwb upload FOLDER --json' afterwards.")
+    if dandiset is not None:
+        from .publish import check_access
+
+        check_access(dandiset, instance)
+    if not as_json:
+        options["display"] = TableDisplay() if sys.stdout.isatty() else LineDisplay()
+    try:
+        summary = convert_sessions(named, output, one=one, **options)
+    except KeyboardInterrupt:
+        click.echo("Stopped. What was at work is queued again; give the same command to go on.", err=True)
+        context.exit(128 + signal.SIGINT)
+    if as_json:
+        click.echo(json.dumps(summary.to_dict(), indent=2))
+    elif options["dry_run"]:
+        _print_plan(summary)
+    else:
+        click.echo(f"{summary.describe()}. See {summary.folder / 'batch_summary.html'}")
+    ok = summary.ok or options["dry_run"]
+    if dandiset is not None and not options["dry_run"] and summary.counts["done"]:
+        ok = _upload(output, dandiset, instance) and ok
+    context.exit(0 if ok else 1)
+
+
+@main.command(short_help="Check files as DANDI will, before they go there.")
+@click.argument("paths", nargs=-1, required=True, type=_PATH)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.pass_context
+def validate(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
+    """Validate NWB files, and all in folders: NWB Inspector as DANDI sets it, pynwb's validator, dandi's own checks.
+
+    No network is needed. The exit code is 1 if DANDI would refuse any of them; best practice is only listed.
+    """
+    from tqdm import tqdm
+
+    from .publish import validate_files
+
+    report = validate_files(paths, progress_bar_class=tqdm)
+    if as_json:
+        click.echo(json.dumps(report.to_dict(), indent=2))
+    else:
+        _print_findings(report)
+    context.exit(0 if report.ok else 1)
+
+
+@main.command(short_help="Upload a folder of NWB files to DANDI.")
+@click.argument("folder", type=_PATH)
+@click.option("--dandiset", metavar="N", required=True, help="Number of the Dandiset, e.g. 000409.")
+@_instance_option
+@click.option("--overwrite", is_flag=True, help="Replace what is there and different, though it is not older.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Parts of a file at a time. [default: dandi's own, 5]")
+@click.option("--dry-run", is_flag=True, help="Validate, look at what is there, and only tell what would be uploaded.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.pass_context
+def upload(
+    context: click.Context, folder: Path, dandiset: str, instance: str, as_json: bool, dry_run: bool, **options: Any
+) -> None:
+    """Upload the NWB files in FOLDER, and their videos, to the draft of a Dandiset.
+
+    Each file is validated first, and compared with the server's checksum after. What is there is not sent again: give
+    the same command to go on. The API key is taken from dandi's environment variable (DANDI_API_KEY,
+    DANDI_SANDBOX_API_KEY) or keyring. The exit code is 1 if any file is not there at the end, 130 after Ctrl-C.
+    """
+    ok = _upload(folder, dandiset, instance, as_json=as_json, dry_run=dry_run, **options)
+    context.exit(0 if ok else 1)
+
+
 @main.command(short_help="Make and convert an example session.")
 @click.option(
     "-o", "--output", type=_PATH, default=Path("ibl_nwb_demo"), show_default=True, help="Folder to write everything to."
@@ -291,6 +444,22 @@ def demo(output: Path) -> None:
     click.echo(f"Read it:\n  python -c \"from pynwb import read_nwb; print(read_nwb('{summary.nwbfile_path}'))\"")
 
 
+def _wanted(terms: dict[str, Any]) -> dict[str, Any]:
+    """The terms to search by that were given."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in terms.items() if value}
+
+
+def _open_session(source: Path, revision: str | None) -> ALFSession:
+    """A session folder, or that of a document with what is on servers."""
+    from .document import ConversionDocument
+    from .session import ALFSession
+
+    if source.suffix != ".json":
+        return ALFSession(source, revision=revision)
+    document = ConversionDocument.read_json(source)
+    return ALFSession(document.session.session_path, revision=revision, data_urls=document.data_urls)
+
+
 def _make_document(source: Path, options: dict[str, Any]) -> Any:
     from .conversion import edit_document, make_document
     from .document import ConversionDocument
@@ -308,13 +477,34 @@ def _make_document(source: Path, options: dict[str, Any]) -> Any:
 
         revision = _revision(options.pop("revision"))
         return make_document(source, one=one, revision=revision, progress_bar_class=tqdm, **options)
-    fixed = [f"--{name}" for name in ("alyx", "include", "exclude", "revision") if options[name]]
+    decided = ("alyx", "include", "exclude", "revision", "stream_raw")
+    fixed = [f"--{name.replace('_', '-')}" for name in decided if options[name]]
     if fixed:
         raise UsageError(
             f"{', '.join(fixed)} cannot be given with a document; it is fixed in '{source}'. Edit it there."
         )
     editable = {name: options[name] for name in ("metadata", "session_start_time", "timezone")}
     return edit_document(ConversionDocument.read_json(source), **editable)
+
+
+def _name_sessions(given: tuple[str, ...], terms: dict[str, Any], connection: dict[str, Any]) -> tuple[list[Any], Any]:
+    """The sessions that were given or are found, and ONE if anything needs it."""
+    from .batch import read_session_list
+
+    named: list[Any] = []
+    for session in given:
+        named += read_session_list(session) if Path(session).suffix == ".txt" else [session]
+    wanted = _wanted(terms)
+    if not named and not wanted:
+        raise UsageError("Which sessions? Give folders, eids, references, a list SESSIONS.txt, or terms to search by.")
+    paths = [Path(name).expanduser() for name in named]
+    has_references = any(path.suffix != ".json" and not path.is_absolute() and not path.exists() for path in paths)
+    one = _connect(connection) if wanted or has_references else None
+    if wanted:
+        from .acquire import find_sessions
+
+        named += find_sessions(one, **wanted)
+    return named, one
 
 
 def _connect(options: dict[str, Any]) -> Any:
@@ -400,6 +590,48 @@ def _print_verification(report: VerificationReport, show_all: bool) -> None:
     click.echo(f"{len(report.rows)} comparisons with {report.session_path}: {report.summary()}.")
 
 
+def _print_findings(report: ValidationReport) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(header_style="bold")
+    for column in ("Level", "Check", "What", "Where", "Files", "What to do"):
+        table.add_column(column, overflow="fold")
+    for group in report.groups():
+        first, style = group.first, _LEVEL_STYLES[group.first.level]
+        more = f" (and {len(group.findings) - 1} more)" if len(group.findings) > 1 else ""
+        where = f"{first.path.name} {first.location}".strip()
+        texts = (first.check, first.message + more, where, str(group.n_files), first.advice)
+        table.add_row(f"[{style}]{first.level}[/]", *map(escape, texts))
+    if table.row_count:
+        _console().print(table)
+    for note in report.notes:
+        click.echo(note)
+    click.echo(f"{report.summary()}.")
+
+
+def _upload(folder: Path, dandiset: str, instance: str, *, as_json: bool = False, **options: Any) -> bool:
+    from tqdm import tqdm
+
+    from .publish import UploadRecord, upload_folder
+
+    def tell(record: UploadRecord) -> None:
+        why = f": {record.error}" if record.error else ""
+        tqdm.write(f"{record.state}: {record.path}{why}")
+
+    shown = {} if as_json else {"progress_bar_class": tqdm, "on_record": tell}
+    try:
+        report = upload_folder(folder, dandiset, instance=instance, **shown, **options)
+    except KeyboardInterrupt:
+        click.echo("Stopped. Give the same command to go on.", err=True)
+        sys.exit(128 + signal.SIGINT)
+    if as_json:
+        click.echo(json.dumps(report.to_dict(), indent=2))
+    else:
+        click.echo(f"{report.describe()}.")
+    return report.ok
+
+
 def _print_summary(summary: ConversionSummary) -> None:
     from rich.table import Table
 
@@ -416,6 +648,20 @@ def _print_summary(summary: ConversionSummary) -> None:
     for note in summary.notes:
         click.echo(note)
     _print_blanks(summary.missing_for_dandi)
+
+
+def _print_plan(summary: BatchSummary) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(header_style="bold")
+    for column in ("Session", "Product", "State", "Why"):
+        table.add_column(column, overflow="fold")
+    for record in summary.records:
+        would = "to convert" if record.state in ("queued", "running") else record.state
+        table.add_row(escape(record.session or record.source), record.product, would, escape(record.error or ""))
+    _console().print(table)
+    click.echo(f"{summary.describe()}. Nothing was done.")
 
 
 def _print_blanks(blanks: list[str]) -> None:

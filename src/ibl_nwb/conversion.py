@@ -6,7 +6,6 @@ The calls behind the command line and scripts.
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -22,12 +21,11 @@ from .errors import DocumentError
 from .folder_facts import in_zone, parse_time
 from .json_values import to_json
 from .metadata_keys import without_blanks
+from .products import dandi_path
 from .writing import check_output
 from .writing.videos import VideoPlacement
 
 Backend = Literal["hdf5", "zarr"]
-
-_SUFFIXES: dict[str, str] = {"hdf5": ".nwb", "zarr": ".nwb.zarr"}
 
 
 @dataclass
@@ -79,6 +77,8 @@ def make_document(
     revision: str | None = None,
     session_start_time: str | None = None,
     timezone: str | None = None,
+    stream_raw: bool = False,
+    data_urls: Iterable[str] = (),
     progress_bar_class: Callable[..., Any] | None = None,
 ) -> ConversionDocument:
     """Collect everything about a session into one document, downloading its files where they are not at hand.
@@ -103,13 +103,26 @@ def make_document(
         ISO 8601 time; wins over every other source of it. Without an offset it is in ``timezone``.
     timezone : str, optional
         IANA name of the zone of the rig's clock.
+    stream_raw : bool, default: False
+        Do not download compressed raw recordings that are not in ONE's cache yet: the document gets their addresses,
+        and a conversion reads them from the server, block by block.
+    data_urls : iterable of str, optional
+        Addresses of raw recordings that a folder lacks, as :func:`ibl_nwb.acquire.stream_source` gives them.
     progress_bar_class : callable, optional
         Makes the progress bar of a download: ``tqdm.tqdm`` or something with its arguments and methods.
     """
-    session_path, record = _open_source(source, one, include, exclude, revision, progress_bar_class)
+    session_path, record, found_urls = _open_source(
+        source, one, include, exclude, revision, progress_bar_class, stream_raw=stream_raw
+    )
     alyx = record if alyx is None else alyx
     converter = IBLConverter.from_session(
-        session_path, alyx=alyx, include=include, exclude=exclude, revision=revision, timezone=timezone
+        session_path,
+        alyx=alyx,
+        include=include,
+        exclude=exclude,
+        revision=revision,
+        timezone=timezone,
+        data_urls=[*data_urls, *found_urls],
     )
     zone = timezone or (converter.alyx.lab.timezone if converter.alyx and converter.alyx.lab else None)
     user_metadata = _with_start_time(read_metadata(metadata), session_start_time, zone)
@@ -123,21 +136,23 @@ def _open_source(
     exclude: Iterable[str] | None,
     revision: str | None,
     progress_bar_class: Callable[..., Any] | None,
-) -> tuple[Path, AlyxRecord | None]:
-    """Folder and record of a session; a path that is not there is left to the session's own error."""
+    *,
+    stream_raw: bool,
+) -> tuple[Path, AlyxRecord | None, list[str]]:
+    """Folder, record, and what stays on a server; a path that is not there is left to the session's own error."""
     path = Path(str(source)).expanduser()
     if path.is_absolute() and not path.is_dir():
-        return path, None
-    from .acquire import open_source
+        return path, None, []
+    from .acquire import open_source, stream_source
 
-    return open_source(
-        str(source),
-        one=one,
-        interfaces=include or None,
-        exclude=exclude or None,
-        revision=revision,
-        progress_bar_class=progress_bar_class,
-    )
+    options: dict[str, Any] = {
+        "one": one,
+        "interfaces": include or None,
+        "exclude": exclude or None,
+        "revision": revision,
+        "progress_bar_class": progress_bar_class,
+    }
+    return stream_source(str(source), **options) if stream_raw else (*open_source(str(source), **options), [])
 
 
 def edit_document(
@@ -176,6 +191,8 @@ def convert_document(
     jobs: int | None = None,
     memory_mb: float | None = None,
     resume: bool = False,
+    start_s: float | None = None,
+    stop_s: float | None = None,
     progress_bar_class: Callable[..., Any] | None = None,
 ) -> ConversionSummary:
     """Write the NWB file that a document describes.
@@ -202,6 +219,9 @@ def convert_document(
     resume : bool, default: False
         Go on where an earlier conversion of the same inputs was killed or failed, if one was; and keep what is written
         if this one fails.
+    start_s, stop_s : float, optional
+        Of raw recordings of probes and sync boards, write only the samples from ``start_s`` on and before ``stop_s``,
+        in seconds of the session. All else is written whole.
     progress_bar_class : callable, optional
         Makes the progress bars, one for each interface: ``tqdm.tqdm`` or something with its arguments and methods.
 
@@ -232,6 +252,8 @@ def convert_document(
         jobs=jobs,
         memory_mb=memory_mb,
         resume=resume,
+        start_s=start_s,
+        stop_s=stop_s,
     )
     return ConversionSummary(
         nwbfile_path=nwbfile_path,
@@ -284,14 +306,7 @@ def resolve_output(output: str | Path | None, metadata: dict[str, Any], backend:
     path = Path(output) if output is not None else Path.cwd()
     if path.suffix in (".nwb", ".zarr") and not (path.is_dir() and path.suffix != ".zarr"):
         return path
-    subject = metadata.get("Subject", {}).get("subject_id") or "unknown"
-    session_id = metadata["NWBFile"].get("session_id") or metadata["NWBFile"]["identifier"]
-    return path / f"sub-{_dandi_label(subject)}_ses-{_dandi_label(session_id)}{_SUFFIXES[backend]}"
-
-
-def _dandi_label(text: str) -> str:
-    """Text with the characters replaced that DANDI's file names cannot hold (dandi.organize)."""
-    return re.sub(r"[_*\\/<>:|\"'?%@;,.\s]+", "-", text)
+    return path / dandi_path(metadata, backend=backend).name
 
 
 def _with_stub(converter: IBLConverter, options: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

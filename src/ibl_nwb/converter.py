@@ -9,6 +9,7 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 from jsonschema import ValidationError
 from neuroconv import BaseDataInterface, NWBConverter
@@ -23,9 +24,12 @@ from .folder_facts import read_folder_facts
 from .instances import find_instances, find_source_data
 from .interfaces import interface_list
 from .interfaces.base import ALFInterface
+from .interfaces.raw_recording import RawRecordingMixin
+from .known_faults import find_known_faults
 from .metadata_keys import describe_unknown, drop_keys, find_unread_keys, without_blanks
 from .provenance import add_source_datasets
 from .session import ALFSession
+from .snippets import check_bounds
 from .writing import atomic_output, write_part
 from .writing.videos import VideoPlacement, place_videos
 
@@ -96,6 +100,7 @@ class IBLConverter(NWBConverter):
         exclude: Iterable[str] | None = None,
         revision: str | None = None,
         timezone: str | None = None,
+        data_urls: Iterable[str] = (),
         verbose: bool = False,
     ) -> IBLConverter:
         """Make a converter of everything that a session folder holds.
@@ -112,6 +117,9 @@ class IBLConverter(NWBConverter):
             Revision of the datasets, see :class:`ALFSession`.
         timezone : str, optional
             IANA name of the zone of the rig's clock. Default: the zone of the lab in Alyx.
+        data_urls : iterable of str, optional
+            Addresses of compressed raw recordings of this session, to be read from the server where the folder does not
+            hold them.
         verbose : bool, default: False
             Passed on to NeuroConv.
 
@@ -122,7 +130,7 @@ class IBLConverter(NWBConverter):
         DatasetMissingError
             If there is nothing to convert, something included is not there, or a family lacks required datasets.
         """
-        session = ALFSession(session_path, revision=revision)
+        session = ALFSession(session_path, revision=revision, data_urls=data_urls)
         source_data = find_source_data(session, include=include, exclude=exclude)
         return cls(source_data=source_data, alyx=alyx, timezone=timezone, verbose=verbose)
 
@@ -214,10 +222,22 @@ class IBLConverter(NWBConverter):
                 continue
             with self._progress_bar(name, interface, options) as options_with_bar:
                 interface.add_to_nwbfile(nwbfile, metadata=metadata, **options_with_bar)
+        self._tell_of_known_faults(nwbfile)
         add_source_datasets(nwbfile, self.data_interface_objects, record=self.alyx)
         if self.alyx is not None:
             add_alyx_tables(nwbfile, self.alyx)
             self.notes += add_alyx_anatomy(nwbfile, self.alyx, metadata.get("Ecephys", {}).get("ElectrodeGroups", {}))
+
+    def _tell_of_known_faults(self, nwbfile: NWBFile) -> None:
+        """Note what is known to be wrong with the data, and write it into the file (``/general/data_collection``)."""
+        instances: dict[str, list[str]] = {}
+        for name, interface in self.data_interface_objects.items():
+            if isinstance(interface, ALFInterface):
+                instances.setdefault(interface.session.name, []).append(name)
+        faults = [fault for session, names in instances.items() for fault in find_known_faults(session, names)]
+        self.notes += faults
+        if faults:
+            nwbfile.data_collection = " ".join(filter(None, (nwbfile.data_collection, *faults)))
 
     @contextmanager
     def _progress_bar(self, name: str, interface: BaseDataInterface, options: dict) -> Iterator[dict]:
@@ -257,6 +277,8 @@ class IBLConverter(NWBConverter):
         jobs: int | None = None,
         memory_mb: float | None = None,
         resume: bool = False,
+        start_s: float | None = None,
+        stop_s: float | None = None,
     ) -> None:
         """Convert as any NWBConverter does, but so that a file under the final name is always complete.
 
@@ -279,6 +301,9 @@ class IBLConverter(NWBConverter):
         resume : bool, default: False
             Go on where an earlier conversion of the same inputs was killed or failed, if one was; and keep what is
             written if this one fails.
+        start_s, stop_s : float, optional
+            Of raw recordings of probes and sync boards, write only the samples from ``start_s`` on and before
+            ``stop_s``, in seconds of the session; wins over options of the same name. All else is written whole.
 
         Raises
         ------
@@ -287,8 +312,10 @@ class IBLConverter(NWBConverter):
         MetadataIncompleteError, DocumentError
             If the metadata are incomplete or wrong.
         UsageError
-            If what is to be resumed was made of other inputs, or there is not enough memory.
+            If what is to be resumed was made of other inputs, there is not enough memory, or a raw recording has no
+            sample between ``start_s`` and ``stop_s``.
         """
+        conversion_options = self._with_snippet(conversion_options or {}, start_s, stop_s)
         if append_on_disk_nwbfile:
             super().run_conversion(
                 nwbfile_path=nwbfile_path,
@@ -326,6 +353,22 @@ class IBLConverter(NWBConverter):
             while self._bars:
                 self._bars.pop().close()
             place_videos(Path(nwbfile_path), videos, written_path=part_path, overwrite=overwrite)
+
+    def _with_snippet(
+        self, options: dict[str, dict[str, Any]], start_s: float | None, stop_s: float | None
+    ) -> dict[str, dict[str, Any]]:
+        """Options by which the raw recordings are cut, all of them alike."""
+        check_bounds(start_s, stop_s)
+        bounds = {name: value for name, value in (("start_s", start_s), ("stop_s", stop_s)) if value is not None}
+        if not bounds:
+            return options
+        cut = [name for name, one in self.data_interface_objects.items() if isinstance(one, RawRecordingMixin)]
+        if not cut:
+            raise UsageError(
+                "There is no raw recording to cut: of a session, start and stop apply to RawEphys, NIDQ and ProbeSync "
+                "only. Include one of these, or leave start and stop out."
+            )
+        return {**options, **{name: {**options.get(name, {}), **bounds} for name in cut}}
 
     @classmethod
     def _interface_class(cls, name: str) -> type:
@@ -382,11 +425,19 @@ class IBLConverter(NWBConverter):
         if self.session is None or next(self._unread_keys(metadata), None) is None:
             return metadata
         left_out: dict[str, Any] = {}
-        for name, source in find_instances(self.session).available.items():
+        for name, source in find_instances(_with_recordings_elsewhere(self.session)).available.items():
             if name not in self.data_interface_objects:
                 interface = self._interface_class(name)(**source)
                 left_out = dict_deep_update(left_out, interface.get_metadata(), append_list=False, remove_repeats=False)
         return drop_keys(metadata, self.get_metadata(), left_out)
+
+
+def _with_recordings_elsewhere(session: ALFSession) -> ALFSession:
+    """The session with recordings of which only the ``.ch`` file is here: what they are called is known from that."""
+    name = session.name if session.subject else "subject/2000-01-01/001"
+    paths = (d.alf_path.removesuffix("ch") + "cbin" for d in session.datasets if d.extension == "ch")
+    urls = [f"https://elsewhere.invalid/{name}/{quote(path)}" for path in paths]
+    return ALFSession(session.path, revision=session.revision, data_urls=urls)
 
 
 def _merge(lower: dict, higher: dict) -> DeepDict:

@@ -146,6 +146,12 @@ class ConversionDocument(BaseModel):
         part.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
         part.replace(path)
 
+    @property
+    def data_urls(self) -> list[str]:
+        """Addresses of the recordings that are read from a server."""
+        given = (arguments.get("data_url") for arguments in self.source_data.values())
+        return [str(url) for url in given if url is not None]
+
     def make_converter(self, *, verbose: bool = False) -> IBLConverter:
         """The converter that the document describes."""
         if not Path(self.session.session_path).is_dir():

@@ -56,3 +56,15 @@ class NetworkError(IBLNWBError):
 
 class ChecksumError(IBLNWBError):
     """A file has not the size or the MD5 that the database registered for it, even when fetched again."""
+
+
+class VerificationError(IBLNWBError):
+    """A written file differs from the source that it was made from."""
+
+
+class WorkerLostError(IBLNWBError):
+    """The process that converted a session was killed or crashed."""
+
+
+class TimeLimitError(IBLNWBError):
+    """A session took longer than it was allowed to."""
