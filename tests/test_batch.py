@@ -419,6 +419,13 @@ class TestCommandLine:
         assert "1 done, 1 failed" in result.stdout
         assert self.invoke(sessions[0], "-o", output).exit_code == 0
 
+    def test_folder_that_is_not_there(self, sessions, output):
+        missing = sessions[0].parent / "002"
+        result = self.invoke(sessions[0], missing, "-o", output)
+        assert result.exit_code == 1
+        assert f"The folder '{missing}' is not there" in result.stdout
+        assert "1 done, 1 failed" in result.stdout
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
@@ -426,6 +433,10 @@ class TestCommandLine:
             (["nowhere.txt"], "cannot be read"),
             (["what is this", "--offline"], "--cache-dir"),
             (["/a", "--time-limit", "0"], "no time"),
+            (
+                ["lab/no_such_folder/2023-05-18/001", "--offline"],
+                "'lab/no_such_folder/2023-05-18/001' is no folder here",
+            ),
         ],
     )
     def test_wrong_usage(self, home, output, arguments, message):

@@ -498,8 +498,13 @@ def _name_sessions(given: tuple[str, ...], terms: dict[str, Any], connection: di
     if not named and not wanted:
         raise UsageError("Which sessions? Give folders, eids, references, a list SESSIONS.txt, or terms to search by.")
     paths = [Path(name).expanduser() for name in named]
-    has_references = any(path.suffix != ".json" and not path.is_absolute() and not path.exists() for path in paths)
-    one = _connect(connection) if wanted or has_references else None
+    references = [path for path in paths if path.suffix != ".json" and not path.is_absolute() and not path.exists()]
+    try:
+        one = _connect(connection) if wanted or references else None
+    except IBLNWBError as error:
+        if not references:
+            raise
+        raise type(error)(f"'{references[0]}' is no folder here, so it has to be looked up in Alyx. {error}") from error
     if wanted:
         from .acquire import find_sessions
 

@@ -75,6 +75,8 @@ def open_source(
         )
     if folder.is_dir():
         return _open_folder(folder, one, store, limits or Limits())
+    if folder.is_absolute() and one is None:
+        raise SessionNotFoundError(f"The folder '{folder}' is not there. Give a session folder, an eid or a reference.")
     selection = Selection.of(interfaces, exclude, revision)
     limits = limits or Limits()
     one = connect(limits=limits) if one is None else one

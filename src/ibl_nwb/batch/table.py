@@ -148,7 +148,7 @@ def describe_rate(records: dict[str, BatchRecord], n_before: int, seconds: float
     counted = ", ".join(f"{states.count(state)} {state}" for state in _STYLES if state in states)
     n_settled = sum(map(_is_settled, records.values()))
     n_now = n_settled - n_before
-    if not n_now or seconds <= 0:
+    if not n_now or seconds < 1:  # a rate of less than a second says nothing
         return counted
     ahead = timedelta(seconds=round((len(records) - n_settled) * seconds / n_now))
     return f"{counted}; {n_now / seconds * 3600:.0f} per hour, {ahead} to go"
