@@ -38,7 +38,6 @@ _SPLIT_META = (
     "tildes of lists are missing, and the file name is that of the AP band in both bands. They are read with the "
     "channels that were kept, those of one shank; the other shanks are not published."
 )
-_LARGE = "The sorting is among the largest of IBL; it is read from disk piece by piece."
 
 #: As IBL and users of its data report them.
 KNOWN_FAULTS = (
@@ -102,9 +101,6 @@ KNOWN_FAULTS = (
         (*_RAW, "SortedSpikes"),
         "Trouble with the alignment of the probe is reported; times and positions are those that IBL published.",
     ),
-    KnownFault("8c025071-c4f3-426c-9aed-f149e8f75b7b", "NYU-65/2022-09-15/001", ("SortedSpikes",), _LARGE),
-    KnownFault("eacc49a9-f3a1-49f1-b87f-0972f90ee837", "NR_0020/2022-05-09/001", ("SortedSpikes",), _LARGE),
-    KnownFault("90e74228-fd1a-482f-bd56-05dbad132861", "CSH_ZAD_022/2020-05-26/001", ("SortedSpikes",), _LARGE),
     KnownFault(
         "dc21e80d-97d7-44ca-a729-a8e3f9b14305",
         "ibl_witten_26/2021-01-31/001",
