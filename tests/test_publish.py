@@ -13,6 +13,10 @@ from hashlib import sha256
 import h5py
 import pytest
 from click.testing import CliRunner
+from hdmf.common import DynamicTable, VectorData
+from pynwb import NWBHDF5IO
+from pynwb.file import Subject
+from pynwb.testing.mock.file import mock_NWBFile
 
 pytest.importorskip("dandi", reason='dandi is not installed: pip install "ibl-nwb[dandi]"')
 
@@ -200,6 +204,20 @@ def test_zarr_is_checked_against_the_schema_too(zarr_folder):
     assert "pynwb.validate" in checks(report)
     (finding,) = (finding for finding in report.errors if finding.check == "pynwb.validate")
     assert "description" in finding.message + finding.location or "missing" in finding.message
+
+
+def test_check_that_breaks_is_called_so_and_not_the_file(tmp_path):
+    nwbfile = mock_NWBFile(subject=Subject(subject_id="a", sex="F", species="Mus musculus", age="P9D"))
+    column = VectorData(
+        name="pc_time", description="Not numbers.", data=["12:00", "13:00"]
+    )
+    nwbfile.add_acquisition(DynamicTable(name="Texts", description="Times as text.", columns=[column]))
+    with NWBHDF5IO(tmp_path / "a.nwb", "w") as io:
+        io.write(nwbfile)
+    report = validate_files([tmp_path / "a.nwb"])
+    (finding,) = (found for found in report.findings if "check itself failed" in found.message)
+    assert (finding.check, finding.level) == ("check_table_time_columns_are_not_negative", "suggestion")
+    assert report.ok
 
 
 def test_truncated_file_is_one_finding(hdf5):

@@ -102,8 +102,8 @@ def check_encoder(table, path, column, old_places):
     time, value = (place + 1 if is_old else new for place, new in zip(old_places, (0, 1), strict=True))
     assert_array_equal(table["encoder_time"].data[:], [int(row[time]) for row in rows])
     assert_array_equal(table[column].data[:], [int(row[value]) for row in rows])
-    if "pc_time" in table.colnames:
-        assert list(table["pc_time"].data[:]) == [row[-2] for row in rows]
+    if "pc_clock" in table.colnames:
+        assert list(table["pc_clock"].data[:]) == [row[-2] for row in rows]
     else:
         assert ":" not in text
 
@@ -169,7 +169,7 @@ class TestWritten:
         _, tables = open_and_add(make_example_session(tmp_path, **QUIET))
         data = tables["TaskData"]
         kinds = {name: np.asarray(data[name].data).dtype.kind for name in data.colnames}
-        assert (kinds["position"], kinds["stim_phase"], kinds["trial_correct"], kinds["elapsed_time"]) == tuple("ifbU")
+        assert (kinds["position"], kinds["stim_phase"], kinds["trial_correct"], kinds["elapsed_time_text"]) == tuple("ifbU")
         assert data["response_buffer"].data[:3].tolist() == ["", "[0.5]", "[0.5, 0.5]"]
         assert data["contrast"].data[3] == ""  # an object in this trial, whose keys have columns of their own
         assert data["contrast.type"].data[2:4].tolist() == ["", '"RepeatContrast"']

@@ -106,6 +106,8 @@ class RawTaskDataInterface(CollectionInterface, BaseDataInterface):
         descriptions = dict(texts["columns"])
         for path, values in trial_columns(lines.rows).items():
             name = _column_name(path)
+            if name.endswith("_time") and isinstance(values[0], str):
+                name += "_text"  # readers, the Inspector among them, take a column called so for numbers
             while name in columns:
                 name += "_"
             columns[name] = values

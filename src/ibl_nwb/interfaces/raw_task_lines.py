@@ -22,17 +22,17 @@ _PC_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 #: Columns of each kind of file by the number of values in a line. Rigs before 5.0.0 added the computer's time to what
 #: the encoder sends; the phase of the grating came later.
 COLUMNS: dict[str, tuple[tuple[str, ...], ...]] = {
-    "encoder_positions": (("encoder_time", "position"), ("encoder_time", "position", "pc_time")),
-    "encoder_events": (("encoder_time", "event"), ("encoder_time", "event", "pc_time")),
+    "encoder_positions": (("encoder_time", "position"), ("encoder_time", "position", "pc_clock")),
+    "encoder_events": (("encoder_time", "event"), ("encoder_time", "event", "pc_clock")),
     "trial_info": tuple(
-        ("trial", "initial_position", "contrast", "spatial_frequency", "angle", "gain", "sigma", *phase, "pc_time")
+        ("trial", "initial_position", "contrast", "spatial_frequency", "angle", "gain", "sigma", *phase, "pc_clock")
         for phase in ((), ("phase",))
     ),
-    "screen_positions": (("contrast", "position", "pc_time"),),
-    "sync_square": (("value", "pc_time"),),
+    "screen_positions": (("contrast", "position", "pc_clock"),),
+    "sync_square": (("value", "pc_clock"),),
 }
 
-#: Columns of whole numbers. ``pc_time`` is text, which keeps all its digits; the others are float.
+#: Columns of whole numbers. ``pc_clock`` is text, which keeps all its digits; the others are float.
 _WHOLE_NUMBERS = {
     "encoder_positions": ("encoder_time", "position"),
     "encoder_events": ("encoder_time", "event"),
@@ -173,7 +173,7 @@ def _read_lines(dataset: Dataset, read: Callable[[str], _Line]) -> Lines:
 
 
 def _read_value(name: str, value: str, whole: tuple[str, ...]) -> int | float | str:
-    if name == "pc_time":
+    if name == "pc_clock":
         if not _PC_TIME.match(value):
             raise ValueError(value)
         return value

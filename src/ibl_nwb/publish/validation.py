@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -147,14 +148,27 @@ def _ask_inspector(path: Path) -> Iterator[Finding]:
     for message in inspect_nwbfile(nwbfile_path=path, skip_validate=True, config=load_config("dandi")):
         if message is None:
             continue
-        if message.importance.name == "ERROR":  # the file cannot be read, or a check broke; the text is a traceback
-            reason = message.message.strip().split("\n")[-1]
-            yield Finding(path, "error", "IBL.UNREADABLE", "nwbinspector", reason)
+        if message.importance.name == "ERROR":
+            yield _describe_failure(path, message)
             continue
         name = " ".join(filter(None, (message.object_type, message.object_name)))
         place = message.location or name
         level = _LEVELS[message.importance.name]
         yield Finding(path, level, message.check_function_name, "nwbinspector", message.message, place)
+
+
+def _describe_failure(path: Path, message: Any) -> Finding:
+    """A check that broke, or a file that cannot be read; the text of the message is a traceback."""
+    from nwbinspector import available_checks
+
+    reason = message.message.strip().split("\n")[-1]
+    broken = re.match(r"During evaluation of '(\w+)'", message.check_function_name)
+    if broken is None:
+        return Finding(path, "error", "IBL.UNREADABLE", "nwbinspector", reason)
+    (importance,) = {check.importance.name for check in available_checks if check.__name__ == broken[1]}
+    # DANDI does not run the checks whose findings would be suggestions.
+    level = _LEVELS[importance if importance == "BEST_PRACTICE_SUGGESTION" else "ERROR"]
+    return Finding(path, level, broken[1], "nwbinspector", f"The check itself failed: {reason}")
 
 
 def _check_videos(path: Path, root: Path | None, videos: list[str]) -> Iterator[Finding]:

@@ -27,14 +27,14 @@ _LAYOUTS: dict[str, tuple[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
         "EncoderPositions",
         (
             (rf"(?:Position )?{_INTEGER} {_INTEGER}", ("encoder_time", "position")),
-            (rf"(?:Position )?{_INTEGER} {_INTEGER} {_PC_TIME}", ("encoder_time", "position", "pc_time")),
+            (rf"(?:Position )?{_INTEGER} {_INTEGER} {_PC_TIME}", ("encoder_time", "position", "pc_clock")),
         ),
     ),
     "encoderEvents.raw.ssv": (
         "EncoderEvents",
         (
             (rf"(?:Event )?{_INTEGER} (?:StateMachine )?{_INTEGER}", ("encoder_time", "event")),
-            (rf"(?:Event )?{_INTEGER} (?:StateMachine )?{_INTEGER} {_PC_TIME}", ("encoder_time", "event", "pc_time")),
+            (rf"(?:Event )?{_INTEGER} (?:StateMachine )?{_INTEGER} {_PC_TIME}", ("encoder_time", "event", "pc_clock")),
         ),
     ),
     "encoderTrialInfo.raw.ssv": (
@@ -45,7 +45,7 @@ _LAYOUTS: dict[str, tuple[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
                 (
                     *("trial", "initial_position", "contrast", "spatial_frequency", "angle", "gain", "sigma"),
                     *phase,
-                    "pc_time",
+                    "pc_clock",
                 ),
             )
             for phase in ((), ("phase",))
@@ -53,9 +53,9 @@ _LAYOUTS: dict[str, tuple[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
     ),
     "stimPositionScreen.raw.csv": (
         "StimulusScreenPositions",
-        ((rf"{_NUMBER},{_NUMBER},{_PC_TIME}", ("contrast", "position", "pc_time")),),
+        ((rf"{_NUMBER},{_NUMBER},{_PC_TIME}", ("contrast", "position", "pc_clock")),),
     ),
-    "syncSquareUpdate.raw.csv": ("SyncSquareUpdates", ((rf"{_NUMBER},{_PC_TIME}", ("value", "pc_time")),)),
+    "syncSquareUpdate.raw.csv": ("SyncSquareUpdates", ((rf"{_NUMBER},{_PC_TIME}", ("value", "pc_clock")),)),
 }
 
 
@@ -93,7 +93,7 @@ def _check_lines(
     rows = [match.groups() for columns, match in matches if columns == names]
     for name, values in zip(names, zip(*rows, strict=True), strict=True):
         whole = name in ("encoder_time", "event", "trial") or (name == "position" and "encoder_time" in names)
-        kind = object if name == "pc_time" else np.int64 if whole else np.float64
+        kind = object if name == "pc_clock" else np.int64 if whole else np.float64
         yield compare(nwb, f"{file.relative_path}:{name}", f"{table}/{name}", np.array(values).astype(kind))
 
 
@@ -136,7 +136,10 @@ def _check_key(nwb: NWBReader, dataset: str, path: str, by_row: dict[int, Any], 
     """Numbers as numbers, texts as texts, and everything else as what its JSON means."""
     content = [by_row[row] for row in sorted(by_row)]
     types = {type(value) for value in content}
-    if len(by_row) == n_rows and (types <= {int, float} or types in ({bool}, {str})):
+    is_plain = len(by_row) == n_rows and (types <= {int, float} or types in ({bool}, {str}))
+    if path.endswith("_time") and (types == {str} or not is_plain):
+        path += "_text"
+    if is_plain:
         return compare(nwb, dataset, path, _array(content))
     if not nwb.is_array(path):
         return Comparison(dataset, path, "missing", "it is not in the file")
