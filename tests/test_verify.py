@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+from itertools import cycle
 
 import h5py
 import numpy as np
@@ -113,8 +114,7 @@ def check_equal(folder, session_path, nwbfile_path):
         assert role == "support" or relative_path in spoken_of
 
 
-@pytest.mark.parametrize("backend", ["hdf5", "zarr"])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(("variant", "backend"), zip(VARIANTS, cycle(["hdf5", "zarr"]), strict=False))
 def test_variant_of_the_example_session_is_equal_to_its_file(tmp_path, variant, backend):
     session_path = make_example_session(tmp_path, **SMALL | VARIANTS[variant])
     check_equal(tmp_path, session_path, convert(tmp_path, session_path, backend))
@@ -126,8 +126,7 @@ def test_session_of_two_probes_with_revisions_is_equal_to_its_file(example, name
 
 
 @needs_real_data
-@pytest.mark.parametrize("backend", ["hdf5", "zarr"])
-@pytest.mark.parametrize("folder", CONVERTIBLE)
+@pytest.mark.parametrize(("folder", "backend"), zip(CONVERTIBLE, cycle(["hdf5", "zarr"]), strict=False))
 def test_real_session_is_equal_to_its_file(tmp_path, folder, backend):
     document = make_document(REAL / folder, timezone="UTC", session_start_time="2019-07-01T12:00:00")
     suffix = {"hdf5": "nwb", "zarr": "nwb.zarr"}[backend]

@@ -37,8 +37,10 @@ TESTED_ELSEWHERE = (
 VARIANTS = {
     "default": {},
     "legacy": dict(trials_layout="legacy", wheel_layout="legacy", pose_tracker="dlc", revisions=False),
-    "mixed": dict(trials_layout="mixed", uuids_in_names=False, audio_session_times=False, extra_camera_times=3),
-    "one probe, no histology": dict(probes=("probe00",), histology=False, sorter="iblsorter", revisions=False),
+    "one probe, no histology, mixed trials": dict(
+        **dict(probes=("probe00",), histology=False, sorter="iblsorter", revisions=False),
+        **dict(trials_layout="mixed", audio_session_times=False, extra_camera_times=3),
+    ),
     "numbered task": dict(task_collection="alf/task_00", probes=(), raw_bands=()),
 }
 
