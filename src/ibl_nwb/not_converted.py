@@ -83,10 +83,6 @@ LEFT_OUT: tuple[LeftOut, ...] = (
     LeftOut(("*iblsorter_parameters.yaml",), "it holds the parameters of the spike sorter and no measurement"),
     # Spike sorting
     LeftOut(
-        ("passingSpikes.table.*",),
-        "it repeats the spikes of the units that pass all quality criteria, which the units have with their metrics",
-    ),
-    LeftOut(
         ("spikes_subset.*",),
         "it holds snippets of voltage that the program phy shows, up to 500 for each unit and gigabytes for each "
         "probe, all of which are in the raw recording",

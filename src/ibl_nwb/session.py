@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 #: Revision that means "only files outside any revision folder". In ALF an empty part matches "not there".
 UNREVISED = ""
 
+#: Rows of a table that are read at a time: 2 MB of float64 for each column.
+TABLE_BATCH_LENGTH = 2**18
+
 #: Namespaces of IBL's own pipelines. Where two files differ in namespace only, these win over, say, a curator's.
 _OWN_NAMESPACES = ("ibl", "", "iblrig", "spikeglx", "iblmic")
 
@@ -401,6 +404,53 @@ def load_table(dataset: Dataset) -> pandas.DataFrame:
     try:
         return readers[dataset.extension](dataset.path)
     except (ValueError, EOFError, OSError) as error:  # pyarrow's ArrowInvalid is a ValueError
+        raise _unreadable(dataset, "a table", error) from error
+
+
+def table_columns(dataset: Dataset) -> list[str]:
+    """Names of the columns of a parquet dataset, without reading it.
+
+    Raises
+    ------
+    DatasetUnreadableError
+        If the file is truncated or not parquet.
+    """
+    import pyarrow.parquet
+
+    try:
+        return pyarrow.parquet.read_schema(dataset.path).names
+    except (ValueError, OSError) as error:
+        raise _unreadable(dataset, "a table", error) from error
+
+
+def iter_table(dataset: Dataset, columns: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
+    """Read columns of a parquet dataset, :data:`TABLE_BATCH_LENGTH` rows at a time at most.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The dataset to read.
+    columns : sequence of str
+        Columns that it has.
+
+    Yields
+    ------
+    dict of str to numpy.ndarray
+        Values of some rows, ``(n,)`` in their stored types; integers among which some are missing as float64.
+
+    Raises
+    ------
+    DatasetUnreadableError
+        If the file is truncated, damaged or not parquet.
+    """
+    import pyarrow.parquet
+
+    try:
+        # A buffered file would be kept in memory as a whole, as it is compressed.
+        with pyarrow.parquet.ParquetFile(dataset.path, pre_buffer=False) as file:
+            for batch in file.iter_batches(batch_size=TABLE_BATCH_LENGTH, columns=columns):
+                yield {name: batch.column(name).to_numpy(zero_copy_only=False) for name in columns}
+    except (ValueError, OSError) as error:  # pyarrow's ArrowInvalid is a ValueError
         raise _unreadable(dataset, "a table", error) from error
 
 

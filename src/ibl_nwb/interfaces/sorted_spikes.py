@@ -17,6 +17,7 @@ from ..errors import DatasetInconsistentError
 from .base import STUB_LENGTH, ALFDataset, load_metadata_file
 from .clusters import ClusterColumn, is_pickled, read_clusters, read_waveforms
 from .electrodes import probe_metadata
+from .passing_spikes import find_passing_clusters, unshared_columns
 from .sorting_family import CHANNEL_DATASETS, SortingFamily
 from .spike_column import OrderedAttribute, SpikeColumn
 from .spike_trains import ALFSorting, SpikeIndex, Spikes
@@ -37,7 +38,7 @@ _SPIKE_COLUMNS = {
 #: Columns that are made here, whatever attributes the clusters have.
 _OWN_COLUMNS = (
     *("unit_name", "cluster_id", "probe_name", "sorting_path", "electrodes"),
-    *("waveform_mean", "waveform_channels", "spike_times", *_SPIKE_COLUMNS.values()),
+    *("in_passing_spikes", "waveform_mean", "waveform_channels", "spike_times", *_SPIKE_COLUMNS.values()),
 )
 
 
@@ -71,6 +72,7 @@ class SortedSpikesInterface(SortingFamily, BaseSortingExtractorInterface):
         ALFDataset("cluster_attributes", ("clusters.*.npy",)),
         ALFDataset("cluster_uuids", ("clusters.uuids.csv",)),
         ALFDataset("metrics", ("clusters.metrics.pqt", "clusters.metrics.csv")),
+        ALFDataset("passing_spikes", ("passingSpikes.table.pqt",)),
         ALFDataset("waveforms", ("clusters.waveforms.npy", "templates.waveforms.npy")),
         ALFDataset("waveform_channels", ("clusters.waveformsChannels.npy", "templates.waveformsChannels.npy")),
         *CHANNEL_DATASETS,
@@ -138,6 +140,7 @@ class SortedSpikesInterface(SortingFamily, BaseSortingExtractorInterface):
         write_waveforms: bool = True,
         write_spike_samples: bool = False,
         write_spike_templates: bool = False,
+        write_in_passing_spikes: bool = True,
     ) -> None:
         """
         Add the units to the table "units" of an NWB file, and the electrodes of the probe if they are not there.
@@ -159,6 +162,9 @@ class SortedSpikesInterface(SortingFamily, BaseSortingExtractorInterface):
             Write the sample of the AP band at which each spike is, as a ragged column.
         write_spike_templates : bool, default: False
             Write the sorter's template of each spike, as a ragged column.
+        write_in_passing_spikes : bool, default: True
+            Check that ``passingSpikes.table`` repeats the spikes of some units, and write which ones
+            ("in_passing_spikes").
 
         Raises
         ------
@@ -172,12 +178,14 @@ class SortedSpikesInterface(SortingFamily, BaseSortingExtractorInterface):
         wanted = {"samples": write_spike_samples, "templates": write_spike_templates}
         spike_attributes = [a for a in _SPIKE_COLUMNS if self.sources[a] and wanted.get(a, True)]
         self._note_left_out([a for a in wanted if self.sources[a] and a not in spike_attributes])
+        self._note_passing_spikes(write_in_passing_spikes)
         electrode_rows = self._electrode_rows(nwbfile, metadata)
         texts = self._units_texts(metadata)
         columns = [
             *self._identity_columns(index.cluster_ids),
             *self._electrode_columns(index.cluster_ids, electrode_rows),
             *(UnitColumn(name, column.of(index.cluster_ids)) for name, column in self._cluster_columns.items()),
+            *(self._passing_column(index.cluster_ids) if write_in_passing_spikes else ()),
             *(self._waveform_columns(index.cluster_ids, electrode_rows) if write_waveforms else ()),
             self._spike_times(index),
             *(self._spike_column(attribute, index) for attribute in spike_attributes),
@@ -202,7 +210,16 @@ class SortedSpikesInterface(SortingFamily, BaseSortingExtractorInterface):
         self.notes += [f"{d.relative_path} left out: reading pickled objects could run any code." for d in pickled]
 
     def _note_left_out(self, attributes: list[str]) -> None:
-        notes = [f"spikes.{a} left out: the option write_spike_{a} is off." for a in attributes]
+        self._note([f"spikes.{a} left out: the option write_spike_{a} is off." for a in attributes])
+
+    def _note_passing_spikes(self, is_written: bool) -> None:
+        for table in self.sources["passing_spikes"]:
+            if not is_written:
+                self._note([f"{table.relative_path} left out: the option write_in_passing_spikes is off."])
+            elif columns := unshared_columns(table, self._spikes):
+                self._note([f"{table.relative_path} without {', '.join(columns)}: spikes have no such attribute here."])
+
+    def _note(self, notes: list[str]) -> None:
         self.notes += [note for note in notes if note not in self.notes]
 
     def _select_units(self, silent_clusters: str, stub_test: bool) -> SpikeIndex:
@@ -232,6 +249,12 @@ class SortedSpikesInterface(SortingFamily, BaseSortingExtractorInterface):
         if electrode_rows is not None and channels is not None:
             rows = channels.replaced_by(electrode_rows).of(cluster_ids)
             yield UnitColumn("electrodes", rows[rows >= 0], np.cumsum(rows >= 0), is_region=True)
+
+    def _passing_column(self, cluster_ids: np.ndarray) -> Iterator[UnitColumn]:
+        """Whether the spikes of each unit are in ``passingSpikes.table``, which repeats those of good units."""
+        for table in self.sources["passing_spikes"]:
+            passing = find_passing_clusters(table, self._spikes)
+            yield UnitColumn("in_passing_spikes", np.isin(cluster_ids, passing))
 
     def _waveform_columns(self, cluster_ids: np.ndarray, electrode_rows: np.ndarray | None) -> Iterator[UnitColumn]:
         """Waveforms as stored, and the electrodes of their last axis: as many for every unit that has a waveform."""
@@ -295,6 +318,8 @@ class SortedSpikesInterface(SortingFamily, BaseSortingExtractorInterface):
         """Names of the columns that this instance can write besides attributes and metrics."""
         yield from ("unit_name", "cluster_id", "probe_name", "sorting_path", "spike_times")
         yield from (name for attribute, name in _SPIKE_COLUMNS.items() if self.sources[attribute])
+        if self.sources["passing_spikes"]:
+            yield "in_passing_spikes"
         has_electrodes = bool(self.sources["raw_channels"])
         if has_electrodes and "channels" in self._clusters.attributes:
             yield "electrodes"

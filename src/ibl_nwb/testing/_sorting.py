@@ -123,6 +123,29 @@ def sorting_datasets(
     return {f"{collection}/{name}": content for name, content in attributes.items()}
 
 
+def passing_spikes_dataset(datasets: Datasets, folder: str) -> Datasets:
+    """
+    Repeat the spikes of the units that pass all criteria, in the types of IBL's table of them.
+
+    Parameters
+    ----------
+    datasets : dict
+        Datasets of the probe.
+    folder : str
+        Folder of the sorting, with its revision.
+    """
+    metrics: Any = datasets[f"{folder}/clusters.metrics.pqt"]
+    good = metrics["cluster_id"][metrics["bitwise_fail"] == 0]
+    spikes: dict[str, Any] = {
+        name: datasets[f"{folder}/spikes.{name}.npy"]
+        for name in ("amps", "clusters", "depths", "samples", "templates", "times")
+    }
+    is_good = np.isin(spikes["clusters"], good)
+    narrow = {"clusters": np.uint16, "templates": np.uint16, "amps": np.float32, "depths": np.float32}
+    table = {name: values[is_good].astype(narrow.get(name, values.dtype)) for name, values in spikes.items()}
+    return {f"{folder}/passingSpikes.table.pqt": table}
+
+
 def _cluster_attributes(
     units: Units, amplitudes_v: NDArray[np.float64], ap_rate_hz: float, generator: np.random.Generator
 ) -> dict[str, Any]:

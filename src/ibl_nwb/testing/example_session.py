@@ -19,7 +19,7 @@ from ._photometry import write_photometry
 from ._probe import N_SITES
 from ._random import random_generator
 from ._raw_task_data import raw_task_files
-from ._sorting import SORTING_REVISION
+from ._sorting import SORTING_REVISION, passing_spikes_dataset
 from ._task_files import (
     ambient_sensor_file,
     experiment_description_file,
@@ -141,8 +141,9 @@ def make_example_session(
     ephys_qc : bool
         Whether there are the noise, spectra and channel labels of each probe's raw data.
     waveforms : bool
-        Whether each sorting has snippets of raw voltage around its spikes, four per unit, with their medians, and the
-        drift. The first probe's files are those of today's software, the second one's those in production.
+        Whether each sorting has snippets of raw voltage around its spikes, four per unit, with their medians, the
+        drift, and the spikes of good units in a table of their own. The first probe's snippets are those of today's
+        software, the second one's those in production.
     raw_task_data : bool
         Whether there is what the rig wrote of each trial, the rotary encoder and the stimuli; beside ``"alf"`` in the
         layout of rigs before 5.0.0.
@@ -266,7 +267,8 @@ def make_example_session(
             session_end_s=session_end_s,
             seed=seed,
         )
-        write_datasets(session_path, probe_datasets(probe, sorter, histology=histology, revisions=revisions, seed=seed))
+        of_probe = probe_datasets(probe, sorter, histology=histology, revisions=revisions, seed=seed)
+        write_datasets(session_path, of_probe)
         if waveforms:
             collection = f"alf/{name}/{sorter}".rstrip("/")
             generator = random_generator(seed, name, "waveforms")
@@ -275,6 +277,8 @@ def make_example_session(
             ) | drift_datasets(collection, probe.clock, session_end_s, generator)
             is_revised = revisions and index == 0
             write_datasets(session_path, in_revision(snippets, SORTING_REVISION) if is_revised else snippets)
+            folder = f"{collection}/#{SORTING_REVISION}#" if is_revised else collection
+            write_datasets(session_path, passing_spikes_dataset(of_probe, folder))
         if ephys_qc:
             quality = ephys_qc_datasets(
                 name,

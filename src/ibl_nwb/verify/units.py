@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from .comparing import compare_arrays
+from .passing_spikes import check_passing_spikes
 from .report import Comparison
 from .sorting import ClusterValues, Sorting, find_sortings
 from .unit_electrodes import check_unit_electrodes, check_waveforms, waveform_file
@@ -59,6 +60,7 @@ def _check_table(table: UnitsTable) -> Iterator[Comparison]:
     yield from _check_attributes(table)
     yield from check_unit_electrodes(table)
     yield from check_waveforms(table)
+    yield from check_passing_spikes(table)
     for sorting in table.sortings.values():
         for file in sorting.pickled:
             yield Comparison(file.relative_path, "units", "not verified", "not converted: it holds pickled objects")
