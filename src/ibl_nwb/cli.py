@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from .errors import IBLNWBError, UsageError
 
@@ -119,6 +121,7 @@ def main(debug: bool) -> None:
     Edit it before:     ibl-nwb metadata SESSION -o session.json
                         ibl-nwb convert session.json -o FOLDER
     Compare it after:   ibl-nwb verify FILE.nwb SESSION
+    Look at it:         ibl-nwb view FILE.nwb
     Share it:           ibl-nwb upload FOLDER --dandiset N
 
     User name and password for Alyx are taken from ONE's own settings, or from ALYX_LOGIN and ALYX_PWD.
@@ -315,6 +318,8 @@ def verify(
     type=click.IntRange(min=1),
     help="Memory for raw recordings at most, shared by the workers. [default: a quarter of what is free]",
 )
+@click.option("--scheduler", metavar="ADDRESS", help="Convert on the workers of this Dask scheduler, tcp://...")
+@click.option("--cluster", type=_FILE, help="Convert on a cluster: file of dask_jobqueue; --workers is its jobs.")
 @click.option("--time-limit", "time_limit_s", metavar="S", type=float, help="Most seconds for a session, once fetched.")
 @click.option("--retry-failed", is_flag=True, help="Try those again that failed before.")
 @click.option("--overwrite", is_flag=True, help="Convert all again; replace files that are not of this batch.")
@@ -343,6 +348,11 @@ def batch(
     """
     from .batch import LineDisplay, TableDisplay, convert_sessions
 
+    if options["scheduler"] and context.get_parameter_source("workers") is ParameterSource.COMMANDLINE:
+        raise UsageError(
+            "--workers has no meaning with --scheduler: its workers convert as many sessions at a time as they have "
+            "threads. Start more with 'dask worker --nthreads 1 ADDRESS'."
+        )
     terms = {name: options.pop(name) for name in _SEARCH_NAMES}
     connection = {name: options.pop(name) for name in ("one_url", "cache_dir", "offline")}
     options["revision"] = _revision(options["revision"])
@@ -413,6 +423,36 @@ def upload(
     """
     ok = _upload(folder, dandiset, instance, as_json=as_json, dry_run=dry_run, **options)
     context.exit(0 if ok else 1)
+
+
+@main.command(short_help="Look at a file: make a report of the session in it.")
+@click.argument("file", type=_PATH)
+@click.option(
+    "--save",
+    metavar="REPORT",
+    type=_PATH,
+    help="Write the report here, .html, .pdf or .png. [default: a temporary page, opened in the browser]",
+)
+@click.option("--theme", type=click.Choice(["light", "dark"]), default="light", show_default=True, help="Background.")
+@click.option("--overwrite", is_flag=True, help="Replace the report if it exists.")
+def view(file: Path, save: Path | None, theme: Any, overwrite: bool) -> None:
+    """Make a report of the session in FILE: its facts, and a figure of every kind of data that is in it.
+
+    Raw recordings are read in snippets only, so that a large file takes no longer than a small one.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        raise UsageError('This needs matplotlib, which is not installed. Install it: pip install "ibl-nwb[view]"')
+    from .view import save_report
+
+    target = save or Path(tempfile.mkdtemp(prefix="ibl-nwb-view-")) / f"{file.stem}.html"
+    report = save_report(file, target, theme=theme, overwrite=overwrite)
+    click.echo(f"Wrote {report.path}: {len(report.figures)} figures.")
+    for sentence in report.missing:
+        click.echo(sentence)
+    if save is None:
+        click.launch(report.path.resolve().as_uri())
 
 
 @main.command(short_help="Make and convert an example session.")

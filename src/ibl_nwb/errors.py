@@ -62,6 +62,10 @@ class VerificationError(IBLNWBError):
     """A written file differs from the source that it was made from."""
 
 
+class SchedulerLostError(NetworkError):
+    """The Dask scheduler that hands out the sessions of a batch cannot be reached any more."""
+
+
 class WorkerLostError(IBLNWBError):
     """The process that converted a session was killed or crashed."""
 

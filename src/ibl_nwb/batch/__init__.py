@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .dask_executor import DaskExecutor
     from .driver import convert_sessions
     from .processes import ProcessExecutor
     from .records import BatchFolder, BatchRecord
@@ -27,6 +28,7 @@ _MODULES = {
     "BatchFolder": "records",
     "BatchRecord": "records",
     "BatchSummary": "summary",
+    "DaskExecutor": "dask_executor",
     "LineDisplay": "table",
     "ProcessExecutor": "processes",
     "TableDisplay": "table",
@@ -40,6 +42,7 @@ __all__ = [
     "BatchFolder",
     "BatchRecord",
     "BatchSummary",
+    "DaskExecutor",
     "LineDisplay",
     "ProcessExecutor",
     "TableDisplay",

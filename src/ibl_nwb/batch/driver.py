@@ -11,18 +11,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from ..acquire.references import SessionKey
 from ..acquire.summary import SessionSummary
-from ..errors import IBLNWBError, UsageError
+from ..errors import IBLNWBError, SchedulerLostError, UsageError
 from ..products import Product, products_of
+from .dask_executor import DaskAccess, DaskExecutor
 from .downloads import FetchedSession, StoppedError, drop_downloads, fetch_session
 from .options import BatchOptions, ConversionTask
 from .processes import ProcessExecutor
 from .records import BatchFolder, BatchRecord
-from .recovery import only_driver, recover
+from .recovery import end_processes, only_driver, recover
 from .sessions import BatchSession, name_sessions
 from .summary import BatchSummary
 from .table import BatchDisplay
@@ -85,6 +86,9 @@ def convert_sessions(
     sample: float | None = None,
     dry_run: bool = False,
     executor: Executor | None = None,
+    scheduler: str | None = None,
+    cluster: str | Path | None = None,
+    client: Any | None = None,
     display: BatchDisplay | None = None,
 ) -> BatchSummary:
     """Convert many sessions, so that it can be stopped, killed and begun again without loss.
@@ -112,7 +116,8 @@ def convert_sessions(
     backend, videos
         As in :func:`ibl_nwb.convert_document`; videos are copied beside the files unless told otherwise.
     workers : int, default: 1
-        Sessions at a time.
+        Sessions at a time; with a ``cluster``, jobs at a time. The workers of a ``scheduler`` or ``client`` convert as
+        many sessions at a time as they have threads.
     jobs : int, optional
         Threads of each of them. Default: the processors, shared.
     memory_mb : float, optional
@@ -138,6 +143,14 @@ def convert_sessions(
     executor : concurrent.futures.Executor, optional
         What runs :func:`ibl_nwb.batch.convert_one` for each session, e.g. on other machines that see the same folders.
         Its processes are its own affair. Default: a :class:`ibl_nwb.batch.ProcessExecutor`.
+    scheduler : str, optional
+        Address of a Dask scheduler such as ``tcp://node1:8786``, the workers of which convert the sessions, see
+        :class:`ibl_nwb.batch.DaskExecutor`. Sessions, cache and output folder are on a file system that all of them
+        see under the same paths.
+    cluster : path-like, optional
+        Cluster file of ``dask_jobqueue``: a scheduler, and jobs for its workers in a queueing system, for this batch.
+    client : distributed.Client, optional
+        A client of a Dask scheduler that you have.
     display : BatchDisplay, optional
         Shows how far it is.
 
@@ -149,7 +162,10 @@ def convert_sessions(
     Raises
     ------
     UsageError
-        If the request makes no sense, or another batch is running on the folder. A session that fails raises nothing.
+        If the request makes no sense, or another batch is running on the folder, or workers of Dask do not fit. A
+        session that fails raises nothing.
+    NetworkError
+        If there is no Dask scheduler; SchedulerLostError, if it is lost. What is not done is queued again.
     """
     options = BatchOptions(
         include=sorted(include or ()),
@@ -173,6 +189,11 @@ def convert_sessions(
         sample=sample,
     )
     settings.check()
+    dask = DaskAccess.of(scheduler=scheduler, cluster=cluster, client=client, n_jobs=workers)
+    if dask is not None:
+        if executor is not None:
+            raise UsageError("An executor, and Dask: give one of them.")
+        settings.workers = 1  # each worker of Dask shares out what it has
     named = name_sessions(sessions)
     has_to_fetch = any(session.kind == "reference" for session in named)
     if has_to_fetch and videos != "copy" and not keep_cache:
@@ -184,7 +205,7 @@ def convert_sessions(
     if dry_run:
         batch.plan(named)
         return batch.summarise()
-    return batch.run(named, one, executor)
+    return batch.run(named, one, executor, dask)
 
 
 def _read_metadata(metadata: dict | str | Path | None) -> dict[str, Any]:
@@ -222,9 +243,12 @@ class _Batch:
         self.started = time.time()
         self._events: queue.Queue[tuple[_Job, FetchedSession | Exception | Future]] = queue.Queue()
         self._stopping = threading.Event()
-        self._slots = threading.Semaphore(settings.workers + 1)
+        self._n_slots = settings.workers + 1
+        self._slots = threading.Semaphore(self._n_slots)
 
-    def run(self, named: list[BatchSession], one: Any | None, executor: Executor | None) -> BatchSummary:
+    def run(
+        self, named: list[BatchSession], one: Any | None, executor: Executor | None, dask: DaskAccess | None
+    ) -> BatchSummary:
         """Convert what is to be converted, and tell what became of all."""
         with only_driver(self.folder):
             recover(self.folder)
@@ -234,7 +258,7 @@ class _Batch:
                     self.folder.write(record)
             try:
                 self._drop_downloads_of_done()
-                self._convert(jobs, one, executor)
+                self._convert(jobs, one, executor, dask)
             finally:
                 summary = self.summarise()
                 summary.write(self.folder.folder)
@@ -283,7 +307,7 @@ class _Batch:
     def _records_of(self, job: _Job) -> list[BatchRecord]:
         return [self.records[f"{job.key}.{product}"] for product in job.products]
 
-    def _convert(self, jobs: list[_Job], one: Any | None, executor: Executor | None) -> None:
+    def _convert(self, jobs: list[_Job], one: Any | None, executor: Executor | None, dask: DaskAccess | None) -> None:
         if not jobs:
             return
         if one is None and any(job.session.kind == "reference" for job in jobs):
@@ -292,7 +316,9 @@ class _Batch:
             one = connect()
         fetcher = threading.Thread(target=self._fetch_all, args=(jobs, one), daemon=True)
         with ExitStack() as stack:
-            if executor is None:
+            if dask is not None:
+                executor = stack.enter_context(dask.executor(self.folder, self.settings.time_limit_s))
+            elif executor is None:
                 executor = ProcessExecutor(
                     self.settings.workers,
                     time_limit_s=self.settings.time_limit_s,
@@ -312,6 +338,8 @@ class _Batch:
         """Hand out sessions as they are fetched, and note what became of them, until there are no more."""
         n_settled = 0
         while n_settled < n_jobs:
+            if isinstance(executor, DaskExecutor):
+                self._keep_ahead_of(executor.capacity)
             try:
                 job, event = self._events.get(timeout=_LOOK_EVERY_S)
             except queue.Empty:
@@ -325,12 +353,20 @@ class _Batch:
             if isinstance(event, FetchedSession):
                 self._forget(job, f"'{job.session.source}' is the same session as '{same}' and has no file of its own.")
             elif isinstance(event, Future):
+                if isinstance(event.exception(), SchedulerLostError):
+                    raise cast(SchedulerLostError, event.exception())
                 self._finish(job, event.exception())
             else:
                 self._finish(job, event)
             n_settled += 1
             self._slots.release()
             self.display.refresh()
+
+    def _keep_ahead_of(self, n_sessions: int) -> None:
+        """Let so many sessions be fetched that workers that have joined have something to do."""
+        for _ in range(n_sessions + 1 - self._n_slots):
+            self._slots.release()
+            self._n_slots += 1
 
     def _note_end(self, job: _Job, future: Future) -> None:
         self._events.put((job, future))
@@ -435,8 +471,9 @@ class _Batch:
         self._stopping.set()
         for future in futures:
             future.cancel()
-        if isinstance(executor, ProcessExecutor):
+        if isinstance(executor, (ProcessExecutor, DaskExecutor)):
             executor.shutdown(cancel_futures=True)
+            end_processes(self.folder)  # Dask's may not have heard of it
         else:  # what runs in an executor of somebody else cannot be ended
             wait([future for future in futures if not future.cancelled()])
         fetcher.join(timeout=_STOP_WAIT_S)

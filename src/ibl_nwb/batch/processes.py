@@ -93,15 +93,12 @@ class ProcessExecutor(Executor):
             if self._stopping.is_set():
                 raise CancelledError
             if self.time_limit_s is not None and time.monotonic() - started > self.time_limit_s:
-                raise TimeLimitError(
-                    f"It was ended after {self.time_limit_s:g} s, the time limit of a session. Give more with "
-                    "--time-limit, or leave something out."
-                )
+                raise TimeLimitError(describe_time_limit(self.time_limit_s))
         try:
             return receiver.recv()
         except EOFError:
             process.join()
-            raise WorkerLostError(_describe_end(process.exitcode)) from None
+            raise WorkerLostError(describe_end(process.exitcode)) from None
 
 
 def _context() -> Any:
@@ -114,13 +111,8 @@ def _context() -> Any:
 
 def _serve(sender: Connection, output: str | None, fn: Callable[..., Any], args: tuple, kwargs: dict) -> None:
     """Run a call in this process, which is there for nothing else, and send what comes of it."""
-    global is_for_one_call
-    is_for_one_call = True
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that holds the executor
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    if output is not None:
-        _print_to(output)
+    parent = multiprocessing.parent_process()
+    begin_call(output, None if parent is None else parent.join)
     try:
         answer: tuple[bool, Any] = (False, fn(*args, **kwargs))
     except Exception as error:  # it is raised again on the other side
@@ -129,13 +121,31 @@ def _serve(sender: Connection, output: str | None, fn: Callable[..., Any], args:
     sender.close()
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(GRACE_S)
-        os._exit(1)
+def begin_call(output: str | None, wait_for_parent: Callable[[], Any] | None) -> None:
+    """Make this process one that is there for a single call, and ends when nobody waits for it any more.
+
+    Parameters
+    ----------
+    output : str or None
+        File that gets what is printed, at its end.
+    wait_for_parent : callable or None
+        Returns when the process that waits for the answer is gone.
+    """
+    global is_for_one_call
+    is_for_one_call = True
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that holds the executor
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if wait_for_parent is not None:
+        threading.Thread(target=_end_after, args=(wait_for_parent,), daemon=True).start()
+    if output is not None:
+        _print_to(output)
+
+
+def _end_after(wait_for_parent: Callable[[], Any]) -> None:
+    wait_for_parent()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_S)
+    os._exit(1)
 
 
 def _print_to(output: str) -> None:
@@ -161,7 +171,16 @@ def _end(process: Any, *, has_answered: bool) -> None:
     process.close()
 
 
-def _describe_end(exit_code: int | None) -> str:
+def describe_time_limit(time_limit_s: float) -> str:
+    """What to do about a call that took too long."""
+    return (
+        f"It was ended after {time_limit_s:g} s, the time limit of a session. Give more with --time-limit, or leave "
+        "something out."
+    )
+
+
+def describe_end(exit_code: int | None) -> str:
+    """Why there is no answer of a process, from its exit code; of one that a signal ended, the negative number."""
     if exit_code is None or exit_code >= 0:
         return f"The process that converted it ended with exit code {exit_code} and without an answer; see the log."
     if exit_code == -signal.SIGKILL:
