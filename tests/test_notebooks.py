@@ -28,7 +28,7 @@ def printed(notebook):
     texts = []
     for cell in notebook.cells:
         for output in cell.get("outputs", ()):
-            if output.output_type == "stream":
+            if output.output_type == "stream" and output.name == "stdout":
                 texts.append(output.text)
             elif set(output.get("data", {})) == {"text/plain"}:
                 texts.append(output.data["text/plain"])

@@ -184,7 +184,8 @@ def test_errors_are_those_of_dandi_validate_and_say_what_to_do(hdf5):
         if result["severity"] in ("ERROR", "CRITICAL"):
             name = result["id"].removeprefix("NWBI.")
             theirs["pynwb.validate" if name.startswith("pynwb.") else name] += 1
-    assert theirs["check_subject_sex"] == theirs["pynwb.validate"] == 1
+    assert theirs["check_subject_sex"] == 1
+    assert theirs["pynwb.validate"] >= 1  # once for each namespace in the file
     report = validate_files([hdf5])
     ours = checks(report)
     assert Counter({name: count for name, count in ours.items() if not name.startswith("dandischema")}) == theirs
@@ -202,15 +203,14 @@ def test_zarr_is_checked_against_the_schema_too(zarr_folder):
         (zarr_folder / ".zmetadata").unlink()
     report = validate_files([zarr_folder])
     assert "pynwb.validate" in checks(report)
-    (finding,) = (finding for finding in report.errors if finding.check == "pynwb.validate")
-    assert "description" in finding.message + finding.location or "missing" in finding.message
+    for finding in report.errors:
+        if finding.check == "pynwb.validate":  # once for each namespace in the file
+            assert "description" in finding.message + finding.location or "missing" in finding.message
 
 
 def test_check_that_breaks_is_called_so_and_not_the_file(tmp_path):
     nwbfile = mock_NWBFile(subject=Subject(subject_id="a", sex="F", species="Mus musculus", age="P9D"))
-    column = VectorData(
-        name="pc_time", description="Not numbers.", data=["12:00", "13:00"]
-    )
+    column = VectorData(name="pc_time", description="Not numbers.", data=["12:00", "13:00"])
     nwbfile.add_acquisition(DynamicTable(name="Texts", description="Times as text.", columns=[column]))
     with NWBHDF5IO(tmp_path / "a.nwb", "w") as io:
         io.write(nwbfile)

@@ -169,7 +169,9 @@ class TestWritten:
         _, tables = open_and_add(make_example_session(tmp_path, **QUIET))
         data = tables["TaskData"]
         kinds = {name: np.asarray(data[name].data).dtype.kind for name in data.colnames}
-        assert (kinds["position"], kinds["stim_phase"], kinds["trial_correct"], kinds["elapsed_time_text"]) == tuple("ifbU")
+        assert (kinds["position"], kinds["stim_phase"], kinds["trial_correct"], kinds["elapsed_time_text"]) == tuple(
+            "ifbU"
+        )
         assert data["response_buffer"].data[:3].tolist() == ["", "[0.5]", "[0.5, 0.5]"]
         assert data["contrast"].data[3] == ""  # an object in this trial, whose keys have columns of their own
         assert data["contrast.type"].data[2:4].tolist() == ["", '"RepeatContrast"']

@@ -305,6 +305,7 @@ class TestConverter:
     def test_of_a_whole_session_writes_what_neuroconv_writes(self, tmp_path, backend):
         session_path = make_example_session(
             tmp_path / "in", n_channels=16, raw_duration_s=0.3, n_trials=3, n_clusters=4, spikes_per_probe=100,
+            probes=("probe00",), cameras=("left",),
         )  # fmt: skip
         seen, closed = [], []
 
@@ -339,7 +340,7 @@ class TestConverter:
         for name, values in trees[0].items():
             if not name.endswith(("identifier", "file_create_date")):
                 assert_array_equal(values, trees[1][name], err_msg=name)
-        assert {"RawEphysAPProbe00", "RawEphysLFProbe01"} <= set(seen)
+        assert {"RawEphysAPProbe00", "RawEphysLFProbe00"} <= set(seen)
         assert closed
 
 

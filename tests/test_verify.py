@@ -221,8 +221,7 @@ def change_one_value(array, generator):
         array[index] = value - 1 if value > 0 else value + 1
 
 
-@pytest.mark.parametrize("backend", ["hdf5", "zarr"])
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("backend", "seed"), [("hdf5", 0), ("zarr", 1)])
 def test_one_changed_value_in_every_array_is_found(example, tmp_path, backend, seed):
     generator = np.random.default_rng(seed)
     name = {"hdf5": "file.nwb", "zarr": "file.nwb.zarr"}[backend]

@@ -36,12 +36,14 @@ TESTED_ELSEWHERE = (
 
 VARIANTS = {
     "default": {},
-    "legacy": dict(trials_layout="legacy", wheel_layout="legacy", pose_tracker="dlc", revisions=False),
+    "legacy": dict(
+        trials_layout="legacy", wheel_layout="legacy", pose_tracker="dlc", revisions=False, cameras=("left", "body")
+    ),
     "one probe, no histology, mixed trials": dict(
         **dict(probes=("probe00",), histology=False, sorter="iblsorter", revisions=False),
-        **dict(trials_layout="mixed", audio_session_times=False, extra_camera_times=3),
+        **dict(trials_layout="mixed", audio_session_times=False, extra_camera_times=3, cameras=("right",)),
     ),
-    "numbered task": dict(task_collection="alf/task_00", probes=(), raw_bands=()),
+    "numbered task": dict(task_collection="alf/task_00", probes=(), raw_bands=(), cameras=("left",)),
 }
 
 
