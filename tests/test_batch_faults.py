@@ -17,7 +17,7 @@ from batch_sessions import WHEEL_ONLY, check_wheel_file, find_strays, make_sessi
 
 from ibl_nwb.batch import BatchDisplay, BatchFolder, ProcessExecutor, convert_sessions
 from ibl_nwb.batch.recovery import only_driver
-from ibl_nwb.errors import TimeLimitError, UsageError, WorkerLostError
+from ibl_nwb.errors import OutputNotWritableError, TimeLimitError, UsageError, WorkerLostError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")
 
@@ -41,6 +41,18 @@ def sessions(made, tmp_path):
 @pytest.fixture
 def output(tmp_path):
     return tmp_path / "out"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system with room for some of four sessions, which only root may mount."""
+    folder = tmp_path / "small_disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=900k", "tmpfs", folder]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a file system of limited size can only be mounted by root")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
 
 
 def run(sessions, output, **options):
@@ -158,6 +170,20 @@ class TestOneSessionIsStruck:
         assert [record.state for record in summary.records] == ["done", "done", "failed", "done"]
         assert message in summary.failed[0].error
         assert (find_strays(output), len(written_files(output))) == ([], 3)
+        assert run(sessions[:4], output, retry_failed=True).ok
+        check_all_done(sessions[:4], output)
+
+    def test_disk_full(self, sessions, small_disk):
+        output = small_disk / "out"
+        try:
+            summary = run(sessions[:4], output)
+        except OutputNotWritableError as error:  # there was no room for the records, either
+            assert "No space left on device. Make room" in str(error)
+        else:
+            assert 1 <= summary.counts["failed"] < 4
+            assert all("No space left on device" in record.error for record in summary.failed)
+            assert (find_strays(output), len(written_files(output))) == ([], summary.counts["done"])
+        subprocess.run(["mount", "-o", "remount,size=100m", small_disk], check=True)
         assert run(sessions[:4], output, retry_failed=True).ok
         check_all_done(sessions[:4], output)
 
