@@ -2,20 +2,6 @@
 
 import pytest
 
-#: Modules that take longest. They come first, so that not one of them is left over at the end for one processor.
-SLOW = (
-    "test_batch_faults",
-    "test_whole_sessions",
-    "test_batch_dask",
-    "test_verify",
-    "test_streaming",
-    "test_notebooks",
-)
-
-
-def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.path.stem not in SLOW)
-
 
 @pytest.fixture(scope="session", autouse=True)
 def own_folders(tmp_path_factory):

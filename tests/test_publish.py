@@ -160,7 +160,8 @@ def test_what_we_write_is_valid_without_network(converted, kind, monkeypatch):
     monkeypatch.setattr("socket.getaddrinfo", refuse)
     report = validate_files([converted / kind])
     assert asked == []
-    assert report.ok and len(report.files) == 1 and report.notes == []
+    assert report.errors == []
+    assert len(report.files) == 1 and report.notes == []
     assert {finding.check for finding in report.findings} == {"check_processing_module_name"}
     assert report.counts == {"error": 0, "violation": 0, "suggestion": 1}
 
