@@ -150,6 +150,8 @@ def checks(report, level="error"):
 
 @pytest.mark.parametrize("kind", ["hdf5", "zarr"])
 def test_what_we_write_is_valid_without_network(converted, kind, monkeypatch):
+    import ndx_fiber_photometry  # noqa: F401  (its namespace, loaded beside, is not that of these files)
+
     asked = []
 
     def refuse(_, address):

@@ -129,12 +129,21 @@ def _text(result: Any) -> str:
 
 def _ask_pynwb(path: Path) -> Iterator[Finding]:
     """The schemas in a Zarr folder, which ``pynwb.validate(path=...)`` cannot open."""
-    import pynwb
+    from hdmf.validate import ValidatorMap
     from hdmf_zarr import NWBZarrIO
+    from pynwb.validation import get_cached_namespaces_to_validate
 
     try:
         with NWBZarrIO(str(path), mode="r") as io:
-            errors = pynwb.validate(io=io)
+            catalog = io.manager.namespace_catalog
+            names, _, _ = get_cached_namespaces_to_validate(io=io)
+            namespaces = [catalog.get_namespace(name) for name in names]
+            # A namespace that was loaded before in this process may know no more than its own types.
+            whole = [namespace for namespace in namespaces if "NWBFile" in namespace.get_registered_types()]
+            content = io.read_builder()
+            errors = [
+                e for one in whole or [catalog.get_namespace("core")] for e in ValidatorMap(one).validate(content)
+            ]
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the file is what was asked for
         yield Finding(path, "error", "pynwb.GENERIC", "pynwb", f"{type(error).__name__}: {error}")
         return
