@@ -6,7 +6,6 @@ import numpy as np
 from hdmf.common import DynamicTable, VectorData
 from neuroconv import BaseDataInterface
 from neuroconv.tools.nwb_helpers import get_module
-from pydantic import DirectoryPath, validate_call
 from pynwb import NWBFile
 
 from ..session import check_equal_lengths, load_array
@@ -35,41 +34,6 @@ class SortingTemplatesInterface(SortingExtraFamily, BaseDataInterface):
         *SortingExtraFamily.SPIKES,
         *CHANNEL_DATASETS,
     )
-
-    @validate_call
-    def __init__(
-        self,
-        session_path: DirectoryPath,
-        *,
-        probe_name: str,
-        collection: str | None = None,
-        revision: str | None = None,
-        verbose: bool = False,
-    ):
-        """
-        Open the templates of a sorting.
-
-        Parameters
-        ----------
-        session_path : DirectoryPath
-            The session folder.
-        probe_name : str
-            ALF name of the probe, e.g. "probe00".
-        collection : str, optional
-            Collection of the sorting, e.g. "alf/probe00/pykilosort". Default: that of the preferred sorter.
-        revision : str, optional
-            Revision of the sorting. Default: the newest; "" for files without a revision only.
-        verbose : bool, default: False
-            Passed on to NeuroConv.
-        """
-        self._open_session(session_path, revision, probe_name=probe_name, collection=collection)
-        super().__init__(
-            verbose=verbose,
-            session_path=session_path,
-            probe_name=probe_name,
-            collection=collection,
-            revision=revision,
-        )
 
     def add_to_nwbfile(self, nwbfile: NWBFile, metadata: dict | None = None, *, stub_test: bool = False) -> None:
         """
