@@ -113,7 +113,8 @@ class TestWheel:
         session_path = make_example_session(tmp_path / "in", **BEHAVIOR)
         path = session_path / "alf/_ibl_wheel.position.npy"
         np.save(path, np.zeros(len(np.load(path))))
-        convert(session_path, tmp_path)
+        position = read(convert(session_path, tmp_path), "processing/wheel/WheelPosition/data")
+        np.testing.assert_array_equal(position, np.load(path))
 
 
 # Metadata of recordings

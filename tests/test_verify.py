@@ -741,3 +741,8 @@ def test_file_with_the_table_is_valid_and_the_inspector_has_nothing_to_say_of_it
         importance_threshold=Importance.BEST_PRACTICE_SUGGESTION,
     )
     assert [m for m in messages if "SourceDatasets" in str(m.location) or "SourceDatasets" in m.object_name] == []
+
+
+def test_session_in_the_place_of_the_file_is_told_to_come_second(example):
+    with pytest.raises(DatasetUnreadableError, match="The file comes first: ibl-nwb verify FILE SESSION"):
+        verify(next(example.glob("*/Subjects/*/*/*")), example / "file.nwb")

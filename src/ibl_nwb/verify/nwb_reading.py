@@ -159,6 +159,10 @@ def _open_zarr(path: Path) -> Any:
     try:
         return zarr.open_group(str(path), mode="r")
     except (OSError, ValueError, KeyError) as error:  # zarr's GroupNotFoundError is a ValueError
+        if not (path / ".zgroup").exists():
+            raise DatasetUnreadableError(
+                f"'{path}' is a folder and no NWB file. The file comes first: ibl-nwb verify FILE SESSION"
+            ) from error
         raise DatasetUnreadableError(f"'{path}' cannot be read as an NWB file: {error}. {_WAY_OUT}") from error
 
 
