@@ -17,10 +17,17 @@ from ..spikeglx import SpikeGLXMeta
 from ..writing.columns import StreamedColumns
 from .base import ALFDataset, ALFInterface, AlignableTimes, camel_case, series_timing
 from .raw_recording import RawRecordingMixin
-from .sample_columns import add_statement, clock_timing, only_one, open_samples, read_probe_clock, used_knots
+from .sample_columns import (
+    PROBE_COLLECTIONS,
+    PROBE_RECORDING_DATASETS,
+    add_statement,
+    clock_timing,
+    only_one,
+    open_samples,
+    read_probe_clock,
+    used_knots,
+)
 from .sync_wiring import describe_bits, read_lines, recording_kind
-
-_COLLECTIONS = ("raw_ephys_data/{probe_name}", "raw_ephys_data/{probe_name}/*")
 
 _NOT_ALIGNED = "Times are those of the probe clock, from 0 at the first sample, not aligned to the session."
 
@@ -45,19 +52,8 @@ class ProbeSyncInterface(RawRecordingMixin, ALFInterface, AlignableTimes, BaseTe
     by_default = False  # without the AP band it reads the whole AP recording
     handles = ("band", "probe_name")
     datasets = (
-        ALFDataset(
-            "data",
-            ("ephysData*.imec*.{band}.cbin", "ephysData*.imec*.{band}.bin"),
-            _COLLECTIONS,
-            required=True,
-            streamable=True,
-        ),
-        ALFDataset("meta", ("ephysData*.imec*.{band}.meta",), _COLLECTIONS, required=True, support=True),
-        ALFDataset("compression", ("ephysData*.imec*.{band}.ch",), _COLLECTIONS, support=True),
-        ALFDataset("timestamps", ("ephysData*.imec*.timestamps.npy",), _COLLECTIONS, support=True),
-        ALFDataset("sync", ("ephysData*.imec*.sync.npy",), _COLLECTIONS, support=True),
-        ALFDataset("ap_meta", ("ephysData*.imec*.ap.meta",), _COLLECTIONS, support=True),
-        ALFDataset("wiring", ("ephysData*.imec*.wiring.json",), _COLLECTIONS, support=True),
+        *PROBE_RECORDING_DATASETS,
+        ALFDataset("wiring", ("ephysData*.imec*.wiring.json",), PROBE_COLLECTIONS, support=True),
     )
 
     @validate_call

@@ -18,12 +18,18 @@ from ..snippets import Snippet
 from ..spikeglx import SpikeGLXMeta
 from ..spikeglx_recording import SpikeGLXRecording
 from ..writing.traces import StreamedTraces
-from .base import ALFDataset, ALFInterface, series_timing
+from .base import ALFInterface, series_timing
 from .electrodes import SITE_DATASETS, add_probe_electrodes, group_names, probe_metadata, read_probe_sites
 from .raw_recording import RawRecordingMixin
-from .sample_columns import add_statement, clock_timing, only_one, open_samples, read_probe_clock, used_knots
-
-_COLLECTIONS = ("raw_ephys_data/{probe_name}", "raw_ephys_data/{probe_name}/*")
+from .sample_columns import (
+    PROBE_RECORDING_DATASETS,
+    add_statement,
+    clock_timing,
+    only_one,
+    open_samples,
+    read_probe_clock,
+    used_knots,
+)
 
 #: Side of a site of any Neuropixels probe.
 SITE_WIDTH_UM = 12.0
@@ -49,18 +55,7 @@ class RawEphysInterface(RawRecordingMixin, ALFInterface, BaseRecordingExtractorI
     family = "RawEphys"
     handles = ("band", "probe_name")
     datasets = (
-        ALFDataset(
-            "data",
-            ("ephysData*.imec*.{band}.cbin", "ephysData*.imec*.{band}.bin"),
-            _COLLECTIONS,
-            required=True,
-            streamable=True,
-        ),
-        ALFDataset("meta", ("ephysData*.imec*.{band}.meta",), _COLLECTIONS, required=True, support=True),
-        ALFDataset("compression", ("ephysData*.imec*.{band}.ch",), _COLLECTIONS, support=True),
-        ALFDataset("timestamps", ("ephysData*.imec*.timestamps.npy",), _COLLECTIONS, support=True),
-        ALFDataset("sync", ("ephysData*.imec*.sync.npy",), _COLLECTIONS, support=True),
-        ALFDataset("ap_meta", ("ephysData*.imec*.ap.meta",), _COLLECTIONS, support=True),
+        *PROBE_RECORDING_DATASETS,
         *SITE_DATASETS,
     )
 

@@ -12,7 +12,26 @@ from ..snippets import Snippet
 from ..spikeglx import SpikeGLXMeta
 from ..spikeglx_recording import CompressedSamples, FlatSamples, RawSamples
 from ..writing.remote import RemoteSamples
-from .base import REGULAR_TOLERANCE_S
+from .base import REGULAR_TOLERANCE_S, ALFDataset
+
+#: Where the files of a probe's recording are.
+PROBE_COLLECTIONS = ("raw_ephys_data/{probe_name}", "raw_ephys_data/{probe_name}/*")
+
+#: What is read of one band of a probe: its samples, what describes them, and the knots of the probe's clock.
+PROBE_RECORDING_DATASETS = (
+    ALFDataset(
+        "data",
+        ("ephysData*.imec*.{band}.cbin", "ephysData*.imec*.{band}.bin"),
+        PROBE_COLLECTIONS,
+        required=True,
+        streamable=True,
+    ),
+    ALFDataset("meta", ("ephysData*.imec*.{band}.meta",), PROBE_COLLECTIONS, required=True, support=True),
+    ALFDataset("compression", ("ephysData*.imec*.{band}.ch",), PROBE_COLLECTIONS, support=True),
+    ALFDataset("timestamps", ("ephysData*.imec*.timestamps.npy",), PROBE_COLLECTIONS, support=True),
+    ALFDataset("sync", ("ephysData*.imec*.sync.npy",), PROBE_COLLECTIONS, support=True),
+    ALFDataset("ap_meta", ("ephysData*.imec*.ap.meta",), PROBE_COLLECTIONS, support=True),
+)
 
 
 def open_samples(data: Dataset, compression: list[Dataset], n_columns: int, rate_hz: float) -> RawSamples:
