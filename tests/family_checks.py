@@ -1,11 +1,15 @@
 """What every family is checked for: written by itself and beside a foreign interface, valid, liked by the Inspector."""
 
+import shutil
 from datetime import UTC, datetime
 
+import h5py
 from neuroconv import NWBConverter
 from neuroconv.tools.testing import MockTimeSeriesInterface
 from nwbinspector import Importance, inspect_nwbfile, load_config
 from pynwb import read_nwb, validate
+
+from ibl_nwb.verify import verify
 
 START_TIME = datetime(2023, 5, 18, 10, tzinfo=UTC)
 SUBJECT = {"subject_id": "EX_001", "sex": "F", "species": "Mus musculus", "age": "P100D"}
@@ -48,3 +52,11 @@ def check_valid(path, ignore=()):
     )
     ours = [m for m in messages if m.object_name not in ("TimeSeries",)]  # the foreign interface's own
     assert [f"{m.check_function_name}: {m.object_name}: {m.message}" for m in ours] == []
+
+
+def differences_after(damage, nwbfile_path, session_path, folder):
+    """What verify finds in a copy of a file after a damage, a function that is given the open copy."""
+    copy = shutil.copy(nwbfile_path, folder / "damaged.nwb")
+    with h5py.File(copy, "r+") as file:
+        damage(file)
+    return verify(copy, session_path).differences

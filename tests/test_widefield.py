@@ -3,11 +3,10 @@
 import json
 import tracemalloc
 
-import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from family_checks import check_valid, convert
+from family_checks import check_valid, convert, differences_after
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from neuroconv.tools.testing.data_interface_mixins import DataInterfaceTestMixin, TemporalAlignmentMixin
@@ -397,12 +396,10 @@ class TestVerify:
         }.items(),
     )
     def test_damage_is_found(self, converted, tmp_path, damage, where):
-        nwbfile_path, session_path = converted
-        damaged = tmp_path / "damaged.nwb"
-        damaged.write_bytes(nwbfile_path.read_bytes())
-        with h5py.File(damaged, "r+") as file:
-            getattr(self, damage)(file["processing/ophys"])
-        assert any(row.object.endswith(where) for row in verify(damaged, session_path).differences)
+        differences = differences_after(
+            lambda file: getattr(self, damage)(file["processing/ophys"]), *converted, tmp_path
+        )
+        assert any(row.object.endswith(where) for row in differences)
 
     def test_nothing_is_found_where_nothing_is_damaged(self, converted):
         assert verify(*converted).differences == ()
