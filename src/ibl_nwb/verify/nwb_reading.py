@@ -161,7 +161,8 @@ def _open_zarr(path: Path) -> Any:
     except (OSError, ValueError, KeyError) as error:  # zarr's GroupNotFoundError is a ValueError
         if not (path / ".zgroup").exists():
             raise DatasetUnreadableError(
-                f"'{path}' is a folder and no NWB file. The file comes first: ibl-nwb verify FILE SESSION"
+                f"'{path}' cannot be read as an NWB file: it is another folder. The file comes first: "
+                "ibl-nwb verify FILE SESSION"
             ) from error
         raise DatasetUnreadableError(f"'{path}' cannot be read as an NWB file: {error}. {_WAY_OUT}") from error
 
