@@ -239,7 +239,6 @@ def convert_document(
     check_output(nwbfile_path, overwrite=overwrite)
     converter = document.make_converter()
     metadata = converter.merge_metadata(document.metadata)
-    converter.validate_metadata(metadata)
     options = _with_stub(converter, document.conversion_options) if stub_test else document.conversion_options
     converter.progress_bar_class = progress_bar_class
     converter.run_conversion(

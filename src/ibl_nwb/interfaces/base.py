@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -198,13 +199,13 @@ class ALFInterface:
         """The base class's metadata and the names and descriptions of what this interface writes."""
         # NeuroConv's bases may put plain dicts inside, below which a DeepDict cannot be updated.
         metadata = DeepDict(super().get_metadata())  # type: ignore[misc]
-        metadata.deep_update(self._default_metadata())
+        metadata.deep_update(deepcopy(self._defaults))
         return metadata
 
     def get_metadata_schema(self) -> dict:
         """JSON schema of the metadata, the interface's own block included."""
         schema = super().get_metadata_schema()  # type: ignore[misc]
-        for block, content in self._default_metadata().items():
+        for block, content in self._defaults.items():
             schema["properties"].setdefault(block, schema_of(content))
         return schema
 
@@ -298,15 +299,20 @@ class ALFInterface:
             return label
         return camel_case(instance["collection"].removeprefix("alf/").replace("/", "_"))
 
+    @cached_property
+    def _defaults(self) -> dict[str, Any]:
+        """The default metadata, made once: some follow from files, and a conversion asks for them many times."""
+        return self._default_metadata()
+
     def _default_metadata(self) -> dict[str, Any]:
         substitutions = {"label": self.label, "metadata_key": self.metadata_key, **self.instance}
         return substitute(load_metadata_file(self.family), substitutions)
 
     def _get_entry(self, metadata: dict | None, block: str) -> dict[str, Any]:
         """This instance's entry of a metadata block: what the caller gave, on top of the defaults."""
-        defaults = self._default_metadata()[block][self.metadata_key]
+        defaults = self._defaults[block][self.metadata_key]
         given = (metadata or {}).get(block, {}).get(self.metadata_key, {})
-        return _merge(defaults, given)
+        return _merge(deepcopy(defaults), given)
 
     def _source_comment(self, *keys: str) -> str:
         """Sentence naming the files that an object was made from."""
