@@ -28,7 +28,7 @@ from .interfaces.raw_recording import RawRecordingMixin
 from .known_faults import find_known_faults
 from .metadata_keys import describe_unknown, drop_keys, find_unread_keys, without_blanks
 from .provenance import add_source_datasets
-from .session import ALFSession
+from .session import ALFSession, shared_listings
 from .snippets import check_bounds
 from .writing import atomic_output, write_part
 from .writing.videos import VideoPlacement, place_videos
@@ -82,7 +82,8 @@ class IBLConverter(NWBConverter):
         order = list(self.data_interface_classes.values())
         # An instance attribute: NeuroConv makes the interfaces this dict names, in its order.
         self.data_interface_classes = dict(sorted(classes.items(), key=lambda item: order.index(item[1])))
-        super().__init__(source_data=source_data, verbose=verbose)
+        with shared_listings():
+            super().__init__(source_data=source_data, verbose=verbose)
         self.alyx = alyx if alyx is None or isinstance(alyx, AlyxRecord) else AlyxRecord.read_json(alyx)
         self.timezone = timezone
         #: Sentences about the session as a whole that a user should know.
@@ -130,9 +131,10 @@ class IBLConverter(NWBConverter):
         DatasetMissingError
             If there is nothing to convert, something included is not there, or a family lacks required datasets.
         """
-        session = ALFSession(session_path, revision=revision, data_urls=data_urls)
-        source_data = find_source_data(session, include=include, exclude=exclude)
-        return cls(source_data=source_data, alyx=alyx, timezone=timezone, verbose=verbose)
+        with shared_listings():
+            session = ALFSession(session_path, revision=revision, data_urls=data_urls)
+            source_data = find_source_data(session, include=include, exclude=exclude)
+            return cls(source_data=source_data, alyx=alyx, timezone=timezone, verbose=verbose)
 
     @classmethod
     def get_source_schema(cls) -> dict:
@@ -183,7 +185,7 @@ class IBLConverter(NWBConverter):
             self._check_start_time(metadata)
         unread = next(self._unread_keys(metadata), None)
         if unread is not None:
-            raise DocumentError(unread)
+            raise DocumentError(unread[1])
         try:
             super().validate_metadata(metadata, append_mode=append_mode)
         except ValidationError as error:
@@ -406,16 +408,19 @@ class IBLConverter(NWBConverter):
                 "or give --timezone, e.g. Europe/Lisbon."
             )
 
-    def _unread_keys(self, metadata: dict) -> Iterator[str]:
-        """Sentences about keys of the metadata that no interface reads."""
-        own_blocks = {
+    def _unread_keys(self, metadata: dict) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Keys of the metadata that no interface reads, and sentences about them."""
+        return find_unread_keys(metadata, self.get_metadata(), self.get_metadata_schema(), self._own_blocks())
+
+    def _own_blocks(self) -> set[str]:
+        """Blocks of the metadata that IBL's interfaces read."""
+        return {
             block
             for interface in self.data_interface_objects.values()
             if isinstance(interface, ALFInterface)
             for block in interface.get_metadata()
             if block not in ("NWBFile", "Subject")  # closed by NeuroConv's own schema
         }
-        return find_unread_keys(metadata, self.get_metadata(), self.get_metadata_schema(), own_blocks)
 
     def _drop_left_out(self, metadata: dict) -> dict:
         """The metadata without what belongs to interfaces of the session that are left out, as edited documents have.
@@ -424,12 +429,16 @@ class IBLConverter(NWBConverter):
         """
         if self.session is None or next(self._unread_keys(metadata), None) is None:
             return metadata
+        return drop_keys(metadata, self.get_metadata(), self._metadata_left_out(self.session))
+
+    def _metadata_left_out(self, session: ALFSession) -> dict[str, Any]:
+        """Metadata of the session's interfaces that are not in use."""
         left_out: dict[str, Any] = {}
-        for name, source in find_instances(_with_recordings_elsewhere(self.session)).available.items():
+        for name, source in find_instances(_with_recordings_elsewhere(session)).available.items():
             if name not in self.data_interface_objects:
                 interface = self._interface_class(name)(**source)
                 left_out = dict_deep_update(left_out, interface.get_metadata(), append_list=False, remove_repeats=False)
-        return drop_keys(metadata, self.get_metadata(), left_out)
+        return left_out
 
 
 def _with_recordings_elsewhere(session: ALFSession) -> ALFSession:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -89,6 +91,26 @@ class Dataset:
         return self.path.stat().st_size if self.url is None else _size_by_compression(self.path)
 
 
+#: Listings of folders by folder and addresses, within a block of :func:`shared_listings`.
+_listings: ContextVar[dict[tuple, dict[str, Any]] | None] = ContextVar("listings", default=None)
+
+
+@contextmanager
+def shared_listings() -> Iterator[None]:
+    """Within this block each session folder is listed once, however many objects of it are made.
+
+    A converter makes one for each of its interfaces, and a folder on a server takes long to list.
+    """
+    if _listings.get() is not None:
+        yield
+        return
+    token = _listings.set({})
+    try:
+        yield
+    finally:
+        _listings.reset(token)
+
+
 class ALFSession:
     """A session folder and the revision of it that is meant.
 
@@ -135,6 +157,7 @@ class ALFSession:
         parts = ALFPath(self.path).session_parts if enclosing_session is not None else ("", "", "", "")
         self.lab, self.subject, self.date, self.number = (part or None for part in parts)
         self.data_urls = {self._path_of_url(url): url for url in data_urls}
+        self._share_listing()
         self._check_holds_one_session()
 
     def __repr__(self) -> str:
@@ -157,6 +180,14 @@ class ALFSession:
             if path not in paths_here and (dataset := parse_dataset(self.path, path)) is not None
         )
         return tuple(sorted((*here, *there), key=lambda dataset: dataset.relative_path))
+
+    @cached_property
+    def by_collection(self) -> dict[str, list[Dataset]]:
+        """The datasets of each collection."""
+        collections: dict[str, list[Dataset]] = {}
+        for dataset in self.datasets:
+            collections.setdefault(dataset.collection, []).append(dataset)
+        return collections
 
     @cached_property
     def unrecognised(self) -> tuple[str, ...]:
@@ -194,7 +225,12 @@ class ALFSession:
         """
         names = [names] if isinstance(names, str) else names
         collections = [collections] if isinstance(collections, str) else collections
-        inside = [d for d in self.datasets if any(fnmatchcase(d.collection, pattern) for pattern in collections)]
+        inside = [
+            dataset
+            for collection, datasets in self.by_collection.items()
+            if any(fnmatchcase(collection, pattern) for pattern in collections)
+            for dataset in datasets
+        ]
         for name in names:
             matches = [d for d in inside if fnmatchcase(d.name, name)]
             chosen = list(self._choose_revisions(matches, exact_revision))
@@ -339,13 +375,22 @@ class ALFSession:
             raise UsageError(f"'{url}' is of session {'/'.join(path.session_parts[1:])} and not of {self.name}.")
         return _without_uuid(path.relative_to_session().as_posix())
 
+    def _share_listing(self) -> None:
+        """Take the listing of another object for the same folder, see :func:`shared_listings`."""
+        listings = _listings.get()
+        if listings is not None:
+            key = (self.path, *sorted(self.data_urls.items()))
+            if key not in listings:
+                listings[key] = {"_relative_paths": self._relative_paths, "datasets": self.datasets}
+            self.__dict__.update(listings[key])
+
     def _check_holds_one_session(self) -> None:
         from one.alf.path import ALFPath
 
-        if self.datasets:
-            nested = {dataset.path for dataset in self.datasets if ALFPath(dataset.path).session_path() is not None}
-            if self.subject or not nested:
-                return
+        if self.datasets and self.subject:
+            return
+        if self.datasets and not any(ALFPath(dataset.path).session_path() for dataset in self.datasets):
+            return
         sessions = sorted(
             {str(found) for path in _iter_files(self.path) if (found := ALFPath(path).session_path()) is not None}
         )

@@ -487,19 +487,15 @@ def _match_handles(
         )
         for name in declared.names
     ]
-    for dataset in session.datasets:
+    for collection, datasets in session.by_collection.items():
         for rank, collection_pattern, name_pattern in patterns:
-            in_collection = collection_pattern.fullmatch(dataset.collection)
-            in_name = name_pattern.fullmatch(dataset.name)
-            if in_collection and in_name:
-                yield (
-                    rank,
-                    {
-                        "collection": dataset.collection,
-                        **in_collection.groupdict(),
-                        **in_name.groupdict(),
-                    },
-                )
+            in_collection = collection_pattern.fullmatch(collection)
+            if in_collection is None:
+                continue
+            for dataset in datasets:
+                in_name = name_pattern.fullmatch(dataset.name)
+                if in_name:
+                    yield rank, {"collection": collection, **in_collection.groupdict(), **in_name.groupdict()}
 
 
 @cache
