@@ -48,7 +48,9 @@ def session_path(tmp_path_factory):
         raw_format="bin",
         cameras=("left",),
         video=True,
-        passive=False,
+        photometry=True,
+        n_fovs=1,
+        widefield=True,
         n_trials=50,
         n_clusters=12,
         spikes_per_probe=2000,
@@ -399,7 +401,8 @@ def test_real_files_are_shown(tmp_path):
     document = make_document(CHIMERA, timezone="Europe/Lisbon", exclude=["Video"])
     path = convert_document(document, tmp_path / "x.nwb").nwbfile_path
     report = view.save_report(path, tmp_path / "report.html")
-    assert {"Session", "Units probe00", "Raw AP band Probe00", "Pose LeftCamera", "Sound"} <= set(report.figures)
+    expected = {"Session", "Units probe00", "Raw AP band Probe00", "Pose LeftCamera", "Sound", "Passive period"}
+    assert expected <= set(report.figures)
 
 
 class TestReport:

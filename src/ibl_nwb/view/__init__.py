@@ -8,10 +8,14 @@ if find_spec("matplotlib") is None:
 from .anatomy import plot_probe_track
 from .audio import plot_audio_spectrogram
 from .ephys import plot_lfp_spectrum, plot_raw_ephys
+from .mesoscope import plot_mesoscope
+from .passive import plot_passive
+from .photometry import plot_photometry
 from .pose import plot_pose
 from .report import Report, save_report
 from .session import plot_psychometric, plot_session
 from .units import plot_psth, plot_units
+from .widefield import plot_widefield
 from .widgets import nwb2widget
 
 __all__ = [
@@ -19,6 +23,9 @@ __all__ = [
     "nwb2widget",
     "plot_audio_spectrogram",
     "plot_lfp_spectrum",
+    "plot_mesoscope",
+    "plot_passive",
+    "plot_photometry",
     "plot_pose",
     "plot_probe_track",
     "plot_psth",
@@ -26,5 +33,6 @@ __all__ = [
     "plot_raw_ephys",
     "plot_session",
     "plot_units",
+    "plot_widefield",
     "save_report",
 ]

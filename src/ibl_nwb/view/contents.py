@@ -27,8 +27,15 @@ TRIAL_COLUMNS = (
 )
 
 
+#: Columns of a series to read.
+Columns = slice | np.ndarray
+
+#: Trials that values are averaged over at most; of more every n-th is read.
+_MAX_TRIALS = 300
+
+
 class Rows(NamedTuple):
-    """Consecutive rows of a series, in physical units, and their times in seconds."""
+    """Rows of a series in physical units, and their times in seconds."""
 
     data: np.ndarray
     times: np.ndarray
@@ -68,6 +75,12 @@ def read_trials(nwbfile: NWBFile, name: str | None = None) -> pd.DataFrame | Non
     return read_columns(table, TRIAL_COLUMNS) if len(table) else None
 
 
+def sample_trials(trials: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The trials that have a time in a column; of many every n-th."""
+    timed = trials[trials[column].notna()]
+    return timed.iloc[:: max(1, -(-len(timed) // _MAX_TRIALS))]
+
+
 def find_in_processing(nwbfile: NWBFile, prefix: str) -> dict[str, Any]:
     """What the processing modules hold under names that begin so, by name."""
     found = (
@@ -77,6 +90,12 @@ def find_in_processing(nwbfile: NWBFile, prefix: str) -> dict[str, Any]:
         if name.startswith(prefix)
     )
     return dict(sorted(found, key=lambda pair: pair[0]))
+
+
+def find_in_container(nwbfile: NWBFile, name: str, attribute: str) -> dict[str, Any]:
+    """What a container of the processing modules, such as ``Fluorescence``, holds in one of its attributes, by name."""
+    container = find_in_processing(nwbfile, name).get(name)
+    return dict(getattr(container, attribute, {}))
 
 
 def find_raw(nwbfile: NWBFile, band: str) -> dict[str, TimeSeries]:
@@ -103,7 +122,7 @@ def first_and_last_s(series: TimeSeries) -> tuple[float, float]:
     return series.starting_time, series.starting_time + (series.data.shape[0] - 1) / series.rate
 
 
-def read_rows(series: TimeSeries, start_s: float, stop_s: float) -> Rows:
+def read_rows(series: TimeSeries, start_s: float, stop_s: float, columns: Columns = slice(None)) -> Rows:
     """Rows of a series from one second to before another, and no others.
 
     Parameters
@@ -112,14 +131,70 @@ def read_rows(series: TimeSeries, start_s: float, stop_s: float) -> Rows:
         With times or a rate.
     start_s, stop_s : float
         Seconds of the session.
+    columns : slice or numpy.ndarray, optional
+        Columns to read, by default all; an array is of rising numbers.
     """
-    first, stop = row_at(series, start_s), row_at(series, stop_s)
+    return read_spans(series, [(row_at(series, start_s), row_at(series, stop_s))], columns)
+
+
+def read_spans(series: TimeSeries, spans: Sequence[tuple[int, int]], columns: Columns = slice(None)) -> Rows:
+    """Rows of a series in spans, each from a row to before another, one span after the other.
+
+    Parameters
+    ----------
+    series, columns
+        As in :func:`read_rows`.
+    spans : sequence of tuple of int
+        First row of each, and the one after its last.
+    """
+    values = series.data
+    parts = [values[first:stop] if len(values.shape) == 1 else values[first:stop, columns] for first, stop in spans]
     channel_conversion = getattr(series, "channel_conversion", None)
-    factor = series.conversion * (1.0 if channel_conversion is None else np.asarray(channel_conversion[:]))
-    data = np.asarray(series.data[first:stop], dtype=float) * factor + series.offset
+    factor = series.conversion * (1.0 if channel_conversion is None else np.asarray(channel_conversion[:])[columns])
+    data = np.concatenate([np.asarray(part, dtype=float) for part in parts]) * factor + series.offset
     if series.timestamps is not None:
-        return Rows(data, np.asarray(series.timestamps[first:stop]))
-    return Rows(data, series.starting_time + np.arange(first, stop) / series.rate)
+        return Rows(data, np.concatenate([np.asarray(series.timestamps[first:stop]) for first, stop in spans]))
+    return Rows(data, series.starting_time + np.concatenate([np.arange(*span) for span in spans]) / series.rate)
+
+
+def spans_around(series: TimeSeries, events: np.ndarray, window_s: tuple[float, float]) -> list[tuple[int, int]]:
+    """Rows of a series around events, with one more at both ends, as :func:`read_spans` takes them; none for none.
+
+    Spans less than a chunk apart are one: to decompress a chunk twice takes longer than to read what is between them.
+    Stored times are read as a whole.
+
+    Parameters
+    ----------
+    series : pynwb.TimeSeries
+        With times or a rate.
+    events : numpy.ndarray
+        ``(n_events,)`` seconds, none of them NaN.
+    window_s : tuple of float
+        First and last second from each event.
+    """
+    n_rows = series.data.shape[0]
+    bounds = np.sort(events)[:, np.newaxis] + window_s
+    if series.timestamps is not None:
+        rows = np.searchsorted(np.asarray(series.timestamps[:]), bounds)
+    else:
+        rows = np.ceil((bounds - series.starting_time) * series.rate).astype(np.int64)
+    spans: list[tuple[int, int]] = []
+    chunk_shape = getattr(series.data, "chunks", None) or (1,)
+    for first, stop in np.clip(rows + [-1, 1], 0, n_rows).tolist():
+        if spans and first - spans[-1][1] < chunk_shape[0]:
+            spans[-1] = (spans[-1][0], max(spans[-1][1], stop))
+        elif first < stop:
+            spans.append((first, stop))
+    return spans
+
+
+def every_nth_row(series: TimeSeries, max_rows: int) -> Rows:
+    """Every n-th row of a series, so many that there are no more than asked for, as in :func:`read_rows`."""
+    step = max(1, -(-series.data.shape[0] // max_rows))
+    data = np.asarray(series.data[::step], dtype=float) * series.conversion + series.offset
+    if series.timestamps is not None:
+        return Rows(data, np.asarray(series.timestamps[::step]))
+    return Rows(data, series.starting_time + step * np.arange(len(data)) / series.rate)
 
 
 def choose_window(series: TimeSeries, start_s: float | None, duration_s: float) -> tuple[float, float]:

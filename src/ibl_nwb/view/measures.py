@@ -171,3 +171,45 @@ def positions_around(
     wanted = np.asarray(events, dtype=float)[:, np.newaxis] + offsets
     moved = np.interp(wanted, timestamps, positions, left=np.nan, right=np.nan)
     return moved - np.interp(events, timestamps, positions)[:, np.newaxis]
+
+
+def values_around(timestamps: np.ndarray, values: np.ndarray, events: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Values at seconds around each event, interpolated linearly.
+
+    Parameters
+    ----------
+    timestamps, values : numpy.ndarray
+        ``(n,)`` seconds in ascending order, and ``(n, n_columns)`` what was measured.
+    events, offsets : numpy.ndarray
+        ``(n_events,)`` seconds, and ``(n_offsets,)`` seconds from each.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n_events, n_offsets, n_columns)`` float64, NaN outside the recording and beside a NaN.
+    """
+    wanted = np.asarray(events, dtype=float)[:, np.newaxis] + offsets
+    if not len(timestamps):
+        return np.full((*wanted.shape, values.shape[1]), np.nan)
+    columns = [np.interp(wanted, timestamps, column, left=np.nan, right=np.nan) for column in values.T]
+    return np.stack(columns, axis=-1)
+
+
+def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of the rows and its standard error, without NaN; NaN where there are too few.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        ``(n, ...)``.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Both of the shape of a row.
+    """
+    n = (~np.isnan(values)).sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.nansum(values, axis=0) / n
+        variance = np.nansum((values - mean) ** 2, axis=0) / (n - 1)
+        return mean, np.where(n > 1, np.sqrt(variance / n), np.nan)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,16 @@ from ..errors import UsageError
 from ..writing.atomic import atomic_output
 from .anatomy import plot_probe_track
 from .audio import plot_audio_spectrogram
-from .contents import find_raw, read_trials
+from .contents import find_in_processing, find_raw, read_trials
 from .drawing import PALETTES, SessionFigure, Theme, describe_session, open_to_read
 from .ephys import plot_lfp_spectrum, plot_raw_ephys
+from .mesoscope import fields_of_view, plot_mesoscope
+from .passive import has_passive_period, plot_passive
+from .photometry import plot_photometry, tables_of_photometry
 from .pose import cameras_with_pose, plot_pose
 from .session import plot_session
 from .units import best_unit, plot_psth, plot_units, probes_with_units
+from .widefield import has_widefield, plot_widefield
 
 _FORMATS = (".html", ".pdf", ".png")
 
@@ -79,6 +84,25 @@ class Report:
     missing: list[str]
 
 
+@dataclass(frozen=True)
+class PlannedFigure:
+    """A figure that can be drawn.
+
+    Attributes
+    ----------
+    name : str
+        What it shows.
+    plot : callable
+        Draws it: takes an open file, or the path of one, and ``theme``.
+    has_data : bool
+        Whether the file has something for it. If not, it is a sentence that says so.
+    """
+
+    name: str
+    plot: Callable[..., Any]
+    has_data: bool
+
+
 def save_report(
     nwbfile: NWBFile | str | Path, path: str | Path, *, theme: Theme = "light", overwrite: bool = False
 ) -> Report:
@@ -116,9 +140,10 @@ def save_report(
     with open_to_read(nwbfile) as opened, atomic_output(path, overwrite=overwrite) as part:
         figures: dict[str, SessionFigure] = {}
         missing = []
-        for name, figure in _make_figures(opened, theme):
+        for planned in plan_figures(opened):
+            figure = planned.plot(opened, theme=theme)
             if figure.message is None:
-                figures[name] = figure
+                figures[planned.name] = figure
             else:
                 missing.append(figure.message)
         if path.suffix.lower() == ".html":
@@ -152,22 +177,39 @@ def read_facts(nwbfile: NWBFile) -> dict[str, str]:
     return {name: str(value) for name, value in facts.items() if value}
 
 
-def _make_figures(nwbfile: NWBFile, theme: Theme) -> Iterator[tuple[str, SessionFigure]]:
-    def drawn(plot: Callable[..., Any], **options: Any) -> SessionFigure:
-        return plot(nwbfile, theme=theme, **options)
+def plan_figures(nwbfile: NWBFile) -> list[PlannedFigure]:
+    """The figures of a report in its order, none of them drawn yet.
 
-    yield "Session", drawn(plot_session)
-    yield "Probes in the brain", drawn(plot_probe_track)
+    Parameters
+    ----------
+    nwbfile : pynwb.NWBFile
+        An open file.
+    """
+    has_sound = bool(find_in_processing(nwbfile, "AudioSpectrogram"))
+    planned = [
+        PlannedFigure("Session", plot_session, read_trials(nwbfile) is not None),
+        PlannedFigure("Probes in the brain", plot_probe_track, nwbfile.electrodes is not None),
+    ]
     for probe in _all_or_none(probes_with_units(nwbfile)):
-        yield f"Units {probe or ''}".strip(), drawn(plot_units, probe_name=probe)
+        planned.append(_plan("Units", probe, plot_units, probe_name=probe))
         if probe is not None:
-            yield f"Responses of a unit of {probe}", drawn(plot_psth, unit=best_unit(nwbfile, probe))
+            planned.append(_plan("Responses of a unit of", probe, plot_psth, unit=best_unit(nwbfile, probe)))
     for band, plot in (("AP", plot_raw_ephys), ("LF", plot_lfp_spectrum)):
-        for raw in _all_or_none(find_raw(nwbfile, band)):
-            yield f"Raw {band} band {raw or ''}".strip(), drawn(plot, probe=raw)
-    for camera in _all_or_none(cameras_with_pose(nwbfile)):
-        yield f"Pose {camera or ''}".strip(), drawn(plot_pose, camera=camera)
-    yield "Sound", drawn(plot_audio_spectrogram)
+        planned += [_plan(f"Raw {band} band", raw, plot, probe=raw) for raw in _all_or_none(find_raw(nwbfile, band))]
+    planned += [_plan("Pose", name, plot_pose, camera=name) for name in _all_or_none(cameras_with_pose(nwbfile))]
+    planned.append(PlannedFigure("Sound", plot_audio_spectrogram, has_sound))
+    for table in _all_or_none(tables_of_photometry(nwbfile)):
+        planned.append(_plan("Photometry", table, plot_photometry, table=table))
+    return [
+        *planned,
+        PlannedFigure("Two-photon imaging", plot_mesoscope, bool(fields_of_view(nwbfile))),
+        PlannedFigure("Widefield imaging", plot_widefield, has_widefield(nwbfile)),
+        PlannedFigure("Passive period", plot_passive, has_passive_period(nwbfile)),
+    ]
+
+
+def _plan(what: str, name: str | None, plot: Callable[..., Any], **options: Any) -> PlannedFigure:
+    return PlannedFigure(f"{what} {name or ''}".strip(), partial(plot, **options), name is not None)
 
 
 def _all_or_none(names: Iterable[str]) -> list[str | None]:

@@ -302,7 +302,7 @@ def _draw_amplitudes(axes: Axes, table: pd.DataFrame) -> None:
     size = 16 if len(table) < 300 else 5
     depths = pd.to_numeric(table["depths"]).to_numpy(float)
     axes.scatter(amplitudes, depths, s=size, c=region_colors(table["region"]), edgecolors="#808080", linewidths=0.3)
-    axes.set(xlabel="Mean amplitude of the spikes (µV)")
+    axes.set(xlabel="Mean amplitude (µV)")
     axes.tick_params(labelleft=False)
     axes.set_title("Amplitude and depth")
 
