@@ -402,7 +402,7 @@ class IBLConverter(NWBConverter):
                     f"Metadata at NWBFile.session_start_time: '{start_time}' is not an ISO 8601 time such as "
                     "2023-05-18T14:30:00+01:00."
                 ) from error
-        if start_time.tzinfo is None:
+        if isinstance(start_time, datetime) and start_time.tzinfo is None:
             raise MetadataIncompleteError(
                 f"The start time {start_time.isoformat()} has no time zone. Write it as {start_time.isoformat()}+01:00 "
                 "or give --timezone, e.g. Europe/Lisbon."

@@ -12,8 +12,8 @@ OPEN_REGISTRIES = ("Devices", "DeviceModels", "FiberPhotometry")
 
 def find_unread_keys(
     metadata: dict[str, Any], defaults: dict[str, Any], schema: dict[str, Any], own_blocks: Iterable[str]
-) -> Iterator[str]:
-    """Sentences about keys that nothing reads: unknown blocks, and unknown keys anywhere in the blocks that are ours.
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Keys that nothing reads: unknown blocks, and unknown keys anywhere in the blocks that are ours.
 
     Entries of open registries that are no mappings count as such.
 
@@ -27,15 +27,22 @@ def find_unread_keys(
         JSON schema of the metadata, whose properties are known too.
     own_blocks : iterable of str
         Blocks of IBL's interfaces. Other blocks may hold what their interfaces know.
+
+    Yields
+    ------
+    path : tuple of str
+        Keys that lead to the unread one, itself included.
+    sentence : str
+        What is wrong with it.
     """
     properties = schema["properties"]
     known_blocks = {*properties, *defaults}
     closed = set(own_blocks) - set(OPEN_REGISTRIES)
     for block, content in metadata.items():
         if block not in known_blocks:
-            yield f"Metadata: {describe_unknown(block, known_blocks, 'block')}"
+            yield (block,), f"Metadata: {describe_unknown(block, known_blocks, 'block')}"
         elif block in closed:
-            yield from _compare(content, defaults.get(block), properties.get(block, {}), block)
+            yield from _compare(content, defaults.get(block), properties.get(block, {}), (block,))
         elif block in OPEN_REGISTRIES:
             yield from _check_entries(content, block)
 
@@ -72,18 +79,21 @@ def describe_unknown(name: str, known: Iterable[str], kind: str = "interface") -
     return f"There is no {kind} '{name}'.{hint} Known: {', '.join(sorted(known))}."
 
 
-def _check_entries(content: Any, block: str) -> Iterator[str]:
+def _check_entries(content: Any, block: str) -> Iterator[tuple[tuple[str, ...], str]]:
     """What NeuroConv, which comes before any schema here, would stumble over."""
     entries = content.items() if isinstance(content, dict) else [("key", content)]
     for key, entry in entries:
         if not isinstance(entry, dict):
             yield (
+                (block, key),
                 f"Metadata at {block}.{key}: {entry!r} is not an entry of a registry, such as "
-                '{"name": "Lens", "description": "What it is."}.'
+                '{"name": "Lens", "description": "What it is."}.',
             )
 
 
-def _compare(content: Any, defaults: Any, schema: dict[str, Any], place: str) -> Iterator[str]:
+def _compare(
+    content: Any, defaults: Any, schema: dict[str, Any], place: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], str]]:
     if not isinstance(content, dict):
         return
     defaults = defaults if isinstance(defaults, dict) else {}
@@ -91,6 +101,6 @@ def _compare(content: Any, defaults: Any, schema: dict[str, Any], place: str) ->
     known = {*defaults, *properties}
     for key, value in content.items():
         if key in known:
-            yield from _compare(value, defaults.get(key), properties.get(key, {}), f"{place}.{key}")
+            yield from _compare(value, defaults.get(key), properties.get(key, {}), (*place, key))
         else:
-            yield f"Metadata at {place}: {describe_unknown(key, known, 'key')}"
+            yield (*place, key), f"Metadata at {'.'.join(place)}: {describe_unknown(key, known, 'key')}"

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .archive import check_access
+    from .archive import check_access, find_api_key
     from .findings import Finding, ValidationReport
     from .records import UploadRecord
     from .upload import UploadReport, upload_folder
@@ -27,6 +27,7 @@ _MODULES = {
     "UploadReport": "upload",
     "ValidationReport": "findings",
     "check_access": "archive",
+    "find_api_key": "archive",
     "upload_folder": "upload",
     "validate_files": "validation",
 }
@@ -37,6 +38,7 @@ __all__ = [
     "UploadReport",
     "ValidationReport",
     "check_access",
+    "find_api_key",
     "upload_folder",
     "validate_files",
 ]

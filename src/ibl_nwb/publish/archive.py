@@ -164,6 +164,34 @@ def check_access(dandiset: str, instance: str = "dandi") -> None:
         pass
 
 
+def find_api_key(instance: str) -> str | None:
+    """Where the API key for an instance is: in an environment variable or the keyring. No request is sent.
+
+    Parameters
+    ----------
+    instance : str
+        Name of an instance that dandi knows, such as "dandi-sandbox".
+
+    Returns
+    -------
+    str or None
+        For a sentence, such as "the environment variable DANDI_API_KEY"; None if there is no key.
+
+    Raises
+    ------
+    UsageError
+        If dandi knows no such instance, or is not installed.
+    """
+    check_dandi_is_installed()
+    from dandi.consts import known_instances
+    from dandi.dandiapi import DandiAPIClient
+
+    if instance not in known_instances:
+        raise UsageError(f"dandi knows no instance '{instance}'. It knows {', '.join(known_instances)}.")
+    client = DandiAPIClient(dandi_instance=known_instances[instance])
+    return _find_key(client.dandi_instance.name, client.api_key_env_var)[1]
+
+
 def try_again(work: Callable[[], _T], attempts: int, what: str) -> _T:
     """Do something that a network or a server can spoil, again if it is spoilt, with longer and longer waits.
 
@@ -261,9 +289,7 @@ def _authenticate(client: Any) -> None:
     name = client.dandi_instance.name
     variable = client.api_key_env_var
     gui = client.dandi_instance.gui or client.api_url
-    key, source = os.environ.get(variable), f"the environment variable {variable}"
-    if not key:
-        key, source = _key_of_keyring(name), "the keyring"
+    key, source = _find_key(name, variable)
     if not key:
         raise UsageError(
             f"There is no API key for {name}. Copy it from your profile at {gui} into the environment variable "
@@ -282,6 +308,15 @@ def _authenticate(client: Any) -> None:
         ) from None
     except requests.RequestException as error:
         raise explain(error) from error
+
+
+def _find_key(name: str, variable: str) -> tuple[str | None, str | None]:
+    """The key for an instance, and where it was found."""
+    key = os.environ.get(variable)
+    if key:
+        return key, f"the environment variable {variable}"
+    key = _key_of_keyring(name)
+    return (key, "the keyring") if key else (None, None)
 
 
 def _key_of_keyring(name: str) -> str | None:

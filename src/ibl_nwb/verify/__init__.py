@@ -8,6 +8,7 @@ nothing that interfaces use to read, takes part.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ def verify(
     revision: str | None = None,
     sample: float | None = None,
     seed: int = 0,
+    progress_bar_class: Callable[..., Any] | None = None,
 ) -> VerificationReport:
     """Compare a written NWB file with the session that it was made from, exactly.
 
@@ -56,6 +58,8 @@ def verify(
         Everything else is always compared in full.
     seed : int, default: 0
         Seed of that choice; the same seed chooses the same blocks.
+    progress_bar_class : callable, optional
+        Makes a progress bar of the kinds of data: ``tqdm.tqdm`` or something with its arguments and methods.
 
     Returns
     -------
@@ -83,7 +87,9 @@ def verify(
     with NWBReader(nwbfile_path) as nwb:
         verification = _prepare(nwb, session_path, alyx, revision, sample, seed)
         rows: list[Comparison] = []
-        for check in load_checks():
+        checks = list(load_checks())
+        bar = progress_bar_class(checks, desc="Verifying", unit="kind") if progress_bar_class else checks
+        for check in bar:
             _run(check, verification, rows)
         rows += check_sources(verification, tuple(rows))
         rows += find_unspoken(nwb, tuple(rows))
