@@ -159,7 +159,7 @@ class TestOneSessionIsStruck:
         ("function", "options", "message"),
         [
             (convert_with_little_memory, {}, "memory"),
-            (convert_to_a_full_disk, {}, "File too large"),
+            (convert_to_a_full_disk, {}, "File too large. Make room"),
             (convert_after_a_long_time, {"time_limit_s": 12.0}, "time limit"),
             (convert_and_crash, {}, "SIGABRT"),
         ],
@@ -181,7 +181,7 @@ class TestOneSessionIsStruck:
             assert "No space left on device. Make room" in str(error)
         else:
             assert 1 <= summary.counts["failed"] < 4
-            assert all("No space left on device" in record.error for record in summary.failed)
+            assert all("No space left on device. Make room" in record.error for record in summary.failed)
             assert (find_strays(output), len(written_files(output))) == ([], summary.counts["done"])
         subprocess.run(["mount", "-o", "remount,size=100m", small_disk], check=True)
         assert run(sessions[:4], output, retry_failed=True).ok

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DatasetMissingError, IBLNWBError, OutputExistsError, OutputNotWritableError, VerificationError
 from ..products import Product, dandi_path, make_product, modalities_of
+from ..writing.atomic import clear_disk_errors
 from .files import WrittenFile, flush_to_disk, remove
 from .options import ConversionTask
 from .progress import ProgressFile
@@ -72,7 +73,8 @@ def _convert_product(
     work = folder.work_path(record.name)
     try:
         remove(work)
-        _make(task, folder, record, work, progress)
+        with clear_disk_errors(folder.folder):
+            _make(task, folder, record, work, progress)
         record.finished, record.seconds = now(), time.perf_counter() - started
     except MemoryError:
         _logger.exception("%s", record.name)

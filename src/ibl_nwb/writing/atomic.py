@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import shutil
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import OutputExistsError, OutputNotWritableError
+
+_DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
@@ -40,6 +43,23 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     except OSError as error:
         raise OutputNotWritableError(
             f"Cannot write to the folder '{path.parent}': {error.strerror}. Choose another output with -o."
+        ) from error
+
+
+@contextmanager
+def clear_disk_errors(folder: Path) -> Iterator[None]:
+    """Say in a sentence that the disk is full, in whichever library it is noticed."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        codes = {code for code in _DISK_FULL if f"errno = {code}," in str(error)}
+        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+            codes.add(error.errno)
+        if not codes:
+            raise
+        raise OutputNotWritableError(
+            f"Cannot write to the folder '{folder}': {os.strerror(codes.pop())}. Make room, or choose another output "
+            "with -o."
         ) from error
 
 

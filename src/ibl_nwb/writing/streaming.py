@@ -7,11 +7,10 @@ else in the file, and no filter of it, is out of the ordinary: any HDF5 reader o
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,8 +21,7 @@ from neuroconv.tools.spikeinterface.spikeinterfacerecordingdatachunkiterator imp
 )
 from pynwb import NWBFile, TimeSeries
 
-from ..errors import OutputNotWritableError
-from .atomic import atomic_output, journal_path
+from .atomic import atomic_output, clear_disk_errors, journal_path
 from .filling import Settings, fill_datasets
 from .fingerprint import describe_nwbfile, versions
 from .journal import Journal
@@ -44,8 +42,6 @@ _FILTERS: dict[tuple[str, str], tuple[list[str] | None, list[dict[str, Any] | No
     ("hdf5", "none"): (None, None),
     ("zarr", "none"): (None, None),
 }
-
-_DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 
 
 def write_nwbfile(
@@ -155,7 +151,7 @@ def write_part(
     journal = Journal(journal_path(part))
     options = {"compression": compression, "configuration": repr(backend_configuration), "backend": backend}
     made_of = _made_of(nwbfile, streams, options, inputs) if streams else {}
-    with _clear_errors(part.parent):
+    with clear_disk_errors(part.parent):
         if resume and part.exists() and journal.is_usable:
             journal.check(made_of)
             journal.go_on()
@@ -239,20 +235,3 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _clear_errors(folder: Path) -> Iterator[None]:
-    """Say in a sentence that the disk is full, in whichever library it is noticed."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        codes = {code for code in _DISK_FULL if f"errno = {code}," in str(error)}
-        if isinstance(error, OSError) and error.errno in _DISK_FULL:
-            codes.add(error.errno)
-        if not codes:
-            raise
-        raise OutputNotWritableError(
-            f"Cannot write to the folder '{folder}': {os.strerror(codes.pop())}. Make room, or choose another output "
-            "with -o."
-        ) from error
