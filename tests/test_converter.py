@@ -288,6 +288,13 @@ class TestMetadata:
         with pytest.raises(error, match=message):
             converter.validate_metadata(converter.merge_metadata({"NWBFile": {"session_start_time": start_time}}))
 
+    def test_date_of_birth_that_is_no_date_is_refused(self, behaviour_path, tmp_path):
+        converter = IBLConverter.from_session(behaviour_path, timezone="Europe/Lisbon", include=["Wheel"])
+        metadata = converter.merge_metadata({"Subject": {"date_of_birth": "yesterday"}})
+        with pytest.raises(DocumentError, match="Subject.date_of_birth: 'yesterday' is not an ISO 8601 date"):
+            converter.run_conversion(tmp_path / "a.nwb", metadata=metadata)
+        assert list(tmp_path.iterdir()) == []
+
     def test_unknown_time_zone(self, behaviour_path):
         with pytest.raises(UsageError, match="no time zone 'Lisbon'"):
             IBLConverter.from_session(behaviour_path, timezone="Lisbon").get_metadata()

@@ -183,6 +183,8 @@ class IBLConverter(NWBConverter):
         """
         if not append_mode:
             self._check_start_time(metadata)
+        birth = (metadata.get("Subject") or {}).get("date_of_birth")
+        _parse_iso(birth, "Subject.date_of_birth", "date such as 2023-02-17")
         unread = next(self._unread_keys(metadata), None)
         if unread is not None:
             raise DocumentError(unread[1])
@@ -394,14 +396,7 @@ class IBLConverter(NWBConverter):
                 f"The session started at {known.isoformat()} by the rig's clock, but nothing says in which time zone. "
                 "Give --timezone, e.g. Europe/Lisbon, or the Alyx record with --alyx."
             )
-        if isinstance(start_time, str):
-            try:
-                start_time = datetime.fromisoformat(start_time)
-            except ValueError as error:
-                raise DocumentError(
-                    f"Metadata at NWBFile.session_start_time: '{start_time}' is not an ISO 8601 time such as "
-                    "2023-05-18T14:30:00+01:00."
-                ) from error
+        start_time = _parse_iso(start_time, "NWBFile.session_start_time", "time such as 2023-05-18T14:30:00+01:00")
         if isinstance(start_time, datetime) and start_time.tzinfo is None:
             raise MetadataIncompleteError(
                 f"The start time {start_time.isoformat()} has no time zone. Write it as {start_time.isoformat()}+01:00 "
@@ -447,6 +442,16 @@ def _with_recordings_elsewhere(session: ALFSession) -> ALFSession:
     paths = (d.alf_path.removesuffix("ch") + "cbin" for d in session.datasets if d.extension == "ch")
     urls = [f"https://elsewhere.invalid/{name}/{quote(path)}" for path in paths]
     return ALFSession(session.path, revision=session.revision, data_urls=urls)
+
+
+def _parse_iso(value: Any, place: str, what: str) -> Any:
+    """A text as a time; anything else as it is, for the schema to judge."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError as error:
+        raise DocumentError(f"Metadata at {place}: '{value}' is not an ISO 8601 {what}.") from error
 
 
 def _merge(lower: dict, higher: dict) -> DeepDict:
