@@ -11,6 +11,7 @@ from .interfaces import interface_names
 _MODULES = {
     "ALFSession": "session",
     "Alyx2NWBConverter": "alyx2nwb",
+    "Alyx2NWBGui": "gui.alyx2nwb_gui",
     "Alyx2NWBMetadata": "alyx2nwb",
     "AlyxRecord": "alyx",
     "ConversionDocument": "document",

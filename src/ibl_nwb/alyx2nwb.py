@@ -70,7 +70,7 @@ class Alyx2NWBMetadata:
         if session_path is not None:
             sources: list[str] = [str(session_path)]
         else:
-            sources = _find_sources(eid, one_obj, options)
+            sources = find_sources(eid, one_obj, options)
             if not save_raw and not document_options.get("include"):
                 document_options["exclude"] = [*(document_options.get("exclude") or ()), *_RAW_FAMILIES]
         self.documents = [make_document(source, one=one_obj, **document_options) for source in sources]
@@ -173,8 +173,16 @@ class Alyx2NWBConverter:
         return written[0] if isinstance(written, list) and len(written) == 1 else written
 
 
-def _find_sources(eid: Any, one_obj: Any | None, search_terms: dict[str, Any]) -> list[str]:
-    """Eids of the sessions that are named, or that a search finds."""
+def find_sources(eid: Any, one_obj: Any | None, search_terms: dict[str, Any]) -> list[str]:
+    """Eids of the sessions that are named, or that a search finds.
+
+    Raises
+    ------
+    UsageError
+        If both are given, or neither.
+    SessionNotFoundError
+        If nothing is found.
+    """
     if eid is not None:
         if search_terms:
             raise UsageError(f"Give either an eid or terms to search by, not both: {', '.join(search_terms)}.")

@@ -123,6 +123,7 @@ def main(debug: bool) -> None:
     Compare it after:   ibl-nwb verify FILE.nwb SESSION
     Look at it:         ibl-nwb view FILE.nwb
     Share it:           ibl-nwb upload FOLDER --dandiset N
+    All on one page:    ibl-nwb gui FOLDER -o OUTPUT
 
     User name and password for Alyx are taken from ONE's own settings, or from ALYX_LOGIN and ALYX_PWD.
     """
@@ -453,6 +454,32 @@ def view(file: Path, save: Path | None, theme: Any, overwrite: bool) -> None:
         click.echo(sentence)
     if save is None:
         click.launch(report.path.resolve().as_uri())
+
+
+@main.command(short_help="Open a page in the browser for all of this.")
+@click.argument("folder", type=_PATH, required=False)
+@click.option("-o", "--output", type=_PATH, default=Path(), help="Folder of documents and NWB files. [default: here]")
+@_with_options(_one_options)
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of the page. [default: any that is free]")
+@click.option("--no-browser", is_flag=True, help="Only print the address of the page.")
+def gui(folder: Path | None, output: Path, port: int | None, no_browser: bool, **options: Any) -> None:
+    """Find sessions, edit their metadata, convert, check and look at them, on a page in the browser.
+
+    FOLDER is searched for sessions; by default the cache folder if one is given, else the current one. The page is
+    there for this machine only, and sees no file outside FOLDER and OUTPUT.
+    """
+    from .gui.launching import check_panel, open_server
+
+    check_panel()
+    from .gui.services import GuiServices
+    from .gui.workspace import Workspace
+
+    sessions_folder = folder or options["cache_dir"] or Path()
+    if not sessions_folder.is_dir():
+        raise UsageError(f"There is no folder '{sessions_folder}'. Give one that holds sessions.")
+    connection = {"base_url": options["one_url"], "cache_dir": options["cache_dir"], "offline": options["offline"]}
+    services = GuiServices(Workspace(sessions_folder.resolve(), output.resolve()), one_options=connection)
+    open_server(services, open_browser=not no_browser, port=port or 0)
 
 
 @main.command(short_help="Make and convert an example session.")
