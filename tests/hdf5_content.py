@@ -3,8 +3,9 @@
 import h5py
 import numpy as np
 
-#: What differs between two conversions of the same document.
-OF_THE_MAKING = ("file_create_date", "object_id", ".specloc")
+#: What differs between two conversions of the same document. Which specifications of extensions are kept in a file
+#: depends on what its process has imported for other files.
+OF_THE_MAKING = ("file_create_date", "object_id", ".specloc", "specifications")
 
 
 def read_all(path):

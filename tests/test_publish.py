@@ -57,14 +57,11 @@ def converted(tmp_path_factory):
     )
     alyx = AlyxRecord.from_rest(**example_alyx_answers(session))
     document = make_document(session, alyx=alyx, include=["Wheel", "Trials", "Video"])
-    for backend in ("hdf5", "zarr"):
-        place = dandi_path(document.metadata, "whole", ["behavior"], backend)
-        videos = "copy" if backend == "hdf5" else "leave"
-        convert_document(document, folder / backend / place, backend=backend, videos=videos)
+    place = dandi_path(document.metadata, "whole", ["behavior"], "hdf5")
+    convert_document(document, folder / "hdf5" / place, videos="copy")
     # The film of the Zarr would be outside its Dandiset.
     no_film = document.model_copy(update={"source_data": {"Wheel": document.source_data["Wheel"]}})
     place = dandi_path(document.metadata, "whole", (), "zarr")
-    shutil.rmtree(folder / "zarr")
     convert_document(no_film, folder / "zarr" / place, backend="zarr")
     return folder
 

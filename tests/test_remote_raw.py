@@ -435,7 +435,8 @@ class TestFaults:
         file_server.faults.clear()
         file_server.ranges.clear()
         path = convert(session_path, file_server, tmp_path / "x.nwb", jobs=1, resume=True)
-        assert sorted(starts(file_server.ranges)) == [0, *offsets[4:7]]
+        # The second row is complete, but on a busy machine the failure may be noticed before it is written.
+        assert sorted(starts(file_server.ranges)) in ([0, *offsets[4:7]], [0, *offsets[2:7]])
         assert file_server.ranges.count("bytes=0-0") == 1
         assert_array_equal(read_samples(path), samples_of(complete_session)[:, :-1])
 

@@ -196,7 +196,7 @@ def _draw_chronometric(axes: Axes, trials: pd.DataFrame, palette: Palette) -> No
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
     axes.tick_params(axis="y", which="minor", labelsize=6.5)
-    axes.set(xlabel=CONTRAST_LABEL, ylabel=f"Response time from {name} (s)")
+    axes.set(xlabel=CONTRAST_LABEL, ylabel=f"Response, s from {name}")
     axes.set_title("Chronometric curve (median and quartiles)")
 
 
