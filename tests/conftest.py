@@ -9,6 +9,7 @@ from ibl_nwb.testing import _raw_ephys
 
 #: Modules that take longest; a process that came to one of them last would keep the others waiting.
 LONG_MODULES = (
+    "test_gui_browser",
     "test_batch_faults",
     "test_whole_sessions",
     "test_streaming",

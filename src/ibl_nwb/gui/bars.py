@@ -12,7 +12,7 @@ import panel as pn
 from ..cli import format_size
 from .progress import Step
 from .tasks import Task
-from .text import Text
+from .text import Html, Text
 
 #: How often a page looks after running work.
 _LOOK_EVERY_MS = 500
@@ -77,7 +77,7 @@ class TaskView:
         self.what = what
         self.task: Task | None = None
         self.message = Text("", css_classes=["message"])
-        self.bars = pn.pane.HTML("", sizing_mode="stretch_width", css_classes=["work"])
+        self.bars = Html("", sizing_mode="stretch_width", css_classes=["work"])
         self.cancel = pn.widgets.Button(name="Cancel", width=100, visible=False)
         self.cancel.on_click(lambda _: self.task.cancel() if self.task is not None else None)
         self.log = LogView()
@@ -117,7 +117,7 @@ class LogView:
         self._scroll.view_latest = True
         self._scroll.auto_scroll_limit = 60
         self.view = pn.Card(
-            self._scroll, title="Log", collapsed=True, sizing_mode="stretch_width", margin=(10, 0), visible=False
+            self._scroll, title="Log", collapsed=True, sizing_mode="stretch_width", margin=10, visible=False
         )
 
     def show(self, text: str) -> None:

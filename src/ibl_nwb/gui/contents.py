@@ -15,7 +15,7 @@ from .editor import DocumentEditor
 from .notices import deliverer, notify
 from .services import GuiServices
 from .state import ChosenSession, GuiState
-from .text import Text
+from .text import Html, Text
 
 _STATUSES = ("converted", "support", "not converted")
 
@@ -88,7 +88,7 @@ class ContentsPane:
         self.afresh.on_click(lambda _: self._collect(afresh=True))
         self.again = pn.widgets.Button(name="Try again")
         self.again.on_click(lambda _: self._collect())
-        self.bar = pn.pane.HTML("", sizing_mode="stretch_width")
+        self.bar = Html("", sizing_mode="stretch_width")
         self.totals = Text("")
         self.families = pn.widgets.Tabulator(
             _family_rows([], []),

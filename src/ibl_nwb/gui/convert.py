@@ -18,7 +18,7 @@ from .conversion_queue import ConversionJob, ConversionQueue
 from .notices import in_thread, notify
 from .problems import MetadataPath, Problem
 from .state import ChosenSession, GuiState
-from .text import Text
+from .text import Html, Text
 
 _EXTENTS = {"The whole session": False, "A small part of everything, to try it": True}
 
@@ -77,6 +77,7 @@ class ConvertPane:
                 pn.Row(self.threads, self.memory, css_classes=["bar"]),
                 title="More",
                 collapsed=True,
+                margin=10,
                 sizing_mode="stretch_width",
             ),
             self.problems,
@@ -96,7 +97,7 @@ class ConvertPane:
         self.output = pn.widgets.TextInput(
             name="Output folder", value=str(self.state.workspace.output_folder), width=460
         )
-        self.extent = pn.widgets.Select(name="What", options=_EXTENTS, width=300)
+        self.extent = pn.widgets.Select(name="How much", options=_EXTENTS, width=300)
         self.videos = pn.widgets.Select(name="Videos", options=_VIDEOS, width=300)
         self.start_s = pn.widgets.FloatInput(name="Raw recordings from second", value=None, width=180)
         self.stop_s = pn.widgets.FloatInput(name="to second", value=None, width=180)
@@ -134,7 +135,7 @@ class ConvertPane:
         self.look = _button("View it", lambda: self._go_on(self._on_view), visible=False)
         self.title = Text("", css_classes=["heading"])
         self.told = Text("", css_classes=["message"])
-        self.bars = pn.pane.HTML("", sizing_mode="stretch_width", css_classes=["work"])
+        self.bars = Html("", sizing_mode="stretch_width", css_classes=["work"])
         self.log = LogView()
         self.details = pn.Column(
             self.title,

@@ -291,6 +291,8 @@ def count_problems(problems: list[Problem]) -> str:
 
 def count_classes(problems: list[Problem]) -> list[str]:
     """Style of that count."""
+    if not problems:
+        return ["help"]
     return ["count", "error"] if any(one.severity == "error" for one in problems) else ["count"]
 
 

@@ -69,7 +69,6 @@ class FindPane:
             self.message,
             self.table,
             pn.Row(self.add, self.raw, css_classes=["bar"]),
-            pn.layout.Divider(),
             self.chosen_title,
             self.chosen_table,
             pn.Row(self.open, self.remove, css_classes=["bar"]),

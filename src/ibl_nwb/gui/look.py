@@ -11,7 +11,7 @@ import panel as pn
 from ..errors import IBLNWBError, UsageError
 from .notices import describe, in_thread
 from .state import GuiState
-from .text import Text
+from .text import Image, Text
 
 if TYPE_CHECKING:
     from ..view.drawing import Theme
@@ -59,7 +59,7 @@ class LookPane:
         self.figure = pn.widgets.Select(name="Figure", options=[], width=420)
         self.figure.param.watch(lambda _: self.draw(), "value")
         self.message = Text("", css_classes=["message"])
-        self.image = pn.pane.PNG(None, sizing_mode="scale_width", max_width=1210)
+        self.image = Image(None, sizing_mode="scale_width", max_width=1210)
         self.report = pn.widgets.TextInput(name="Report, .html, .pdf or .png, in the output folder", width=420)
         self.overwrite = pn.widgets.Checkbox(name="Replace it if it exists")
         self.save = pn.widgets.Button(name="Save the report")
@@ -69,7 +69,7 @@ class LookPane:
             self.figure,
             self.message,
             self.image,
-            pn.layout.Divider(),
+            Text("A report of all figures", css_classes=["heading"]),
             pn.Row(self.report, self.save, css_classes=["bar"]),
             self.overwrite,
             self.saved,
@@ -146,7 +146,7 @@ class LookPane:
             self.figure.param.update(options=names, value=names[0] if names else None)
             self.draw()
 
-        in_thread(lambda: plan(path), done, self._say)
+        in_thread(lambda: plan(path), done, self._say, is_cut_off=False)
 
     def draw(self) -> None:
         """Draw the figure that is selected, once."""
@@ -170,7 +170,7 @@ class LookPane:
             if (path, name) == (self._file, self.figure.value):
                 self._show(result)
 
-        in_thread(work, done, self._say)
+        in_thread(work, done, self._say, is_cut_off=False)
 
     def _show(self, result: bytes | str) -> None:
         is_sentence = isinstance(result, str)
@@ -197,7 +197,7 @@ class LookPane:
             report = save_report(path, target, theme=self.theme, overwrite=overwrite)
             return f"Wrote {report.path}: {len(report.figures)} figures."
 
-        in_thread(work, self._end_saving, self._end_saving)
+        in_thread(work, self._end_saving, self._end_saving, is_cut_off=False)
 
     def _end_saving(self, sentence: str) -> None:
         self.save.loading = False

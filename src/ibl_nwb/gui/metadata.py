@@ -353,10 +353,10 @@ class MetadataPane:
 
     def _check_document(self, document: ConversionDocument) -> None:
         """Refuse a document of another session, and one that reads what this page was not started for."""
-        check_paths(document, self.workspace)
         if self._editor is None:
             return
         own = self._editor.document.session
+        check_paths(document, self.workspace, Path(own.session_path))
         for name in ("subject", "date", "number"):
             if getattr(document.session, name) != getattr(own, name):
                 raise DocumentError(
@@ -376,19 +376,31 @@ class MetadataPane:
             notify(str(error), "error")
 
 
-def check_paths(document: ConversionDocument, workspace: Workspace) -> None:
-    """Refuse a document that reads files outside the folders of a workspace.
+def check_paths(document: ConversionDocument, workspace: Workspace, opened: Path) -> None:
+    """Refuse a document that reads files outside the folders of a workspace and of a session.
+
+    Parameters
+    ----------
+    document : ConversionDocument
+        The document.
+    workspace : Workspace
+        The folders.
+    opened : pathlib.Path
+        Folder of the session that is open; one that was downloaded is in ONE's cache, wherever that is.
 
     Raises
     ------
     UsageError
         If the session folder, or a path among the arguments of an interface, is outside.
     """
-    workspace.readable(document.session.session_path)
+    paths = [document.session.session_path]
     for arguments in document.source_data.values():
         for name, value in arguments.items():
             if name.endswith(("path", "folder", "file")) and isinstance(value, str):
-                workspace.readable(value)
+                paths.append(value)
+    for path in paths:
+        if not Path(path).resolve().is_relative_to(opened.resolve()):
+            workspace.readable(path)
 
 
 def _sentence(current: ChosenSession | None) -> str:

@@ -50,9 +50,17 @@ def deliverer() -> Callable[[Callable[[], None]], None]:
 
 
 def in_thread(
-    work: Callable[[], _T], done: Callable[[_T], Any], failed: Callable[[str], Any] | None = None
+    work: Callable[[], _T],
+    done: Callable[[_T], Any],
+    failed: Callable[[str], Any] | None = None,
+    *,
+    is_cut_off: bool = True,
 ) -> threading.Thread:
-    """Run ``work`` in a thread, then ``done`` with its result, or ``failed`` with a sentence, in the window."""
+    """Run ``work`` in a thread, then ``done`` with its result, or ``failed`` with a sentence, in the window.
+
+    With ``is_cut_off`` the end of the program does not wait for it. Who reads HDF5 files must not be cut off: the
+    program would wait for a lock that nobody gives back.
+    """
     deliver = deliverer()
     failed = failed or (lambda sentence: notify(sentence, "error"))
 
@@ -65,6 +73,6 @@ def in_thread(
             return
         deliver(lambda: done(result))
 
-    thread = threading.Thread(target=run, name="ibl_nwb.gui.work", daemon=True)
+    thread = threading.Thread(target=run, name="ibl_nwb.gui.work", daemon=is_cut_off)
     thread.start()
     return thread

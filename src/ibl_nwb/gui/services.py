@@ -90,7 +90,11 @@ class GuiServices(param.Parameterized):
     def collect_at_hand(self, *, deliver: Deliver | None = None) -> None:
         """Begin to open the chosen sessions for which nothing has to be downloaded and nobody to be asked."""
         waiting = [one for one in self.chosen if one.editor is None and one.doing is None and one.error is None]
-        self.collect((one for one in waiting if self.is_offline or not is_on_server(one)), deliver=deliver)
+        self.collect((one for one in waiting if self._is_at_hand(one)), deliver=deliver)
+
+    def _is_at_hand(self, chosen: ChosenSession) -> bool:
+        has_been_opened = self.collector.autosave_path(chosen).exists()
+        return self.is_offline or has_been_opened or not is_on_server(chosen)
 
     def remove(self, sessions: list[ChosenSession]) -> None:
         """Take sessions from the chosen ones; their edits stay, for when they are chosen again."""
