@@ -127,6 +127,14 @@ class Window:
         if button.count() or not if_there:
             button.click()
 
+    def press_until(self, name, there):
+        """Press a button, again if the page was just being made anew, until another one is there."""
+        end = time.monotonic() + PATIENCE_MS / 1000
+        while not self.button(there).count():
+            assert time.monotonic() < end, f"pressed '{name}' in vain"
+            self.press(name, if_there=True)
+            self.page.wait_for_timeout(2000)
+
     def button(self, name):
         """The button of this name that can be seen."""
         return self.page.get_by_role("button", name=name, exact=True).locator("visible=true")

@@ -4,8 +4,8 @@ import h5py
 import numpy as np
 
 #: What differs between two conversions of the same document. Which specifications of extensions are kept in a file
-#: depends on what its process has imported for other files.
-OF_THE_MAKING = ("file_create_date", "object_id", ".specloc", "specifications")
+#: depends on what its process has imported for other files, and NeuroConv notes how the process was started.
+OF_THE_MAKING = ("file_create_date", "object_id", ".specloc", "specifications", "general/source_script")
 
 
 def read_all(path):

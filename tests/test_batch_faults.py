@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -158,7 +159,8 @@ class TestOneSessionIsStruck:
     @pytest.mark.parametrize(
         ("function", "options", "message"),
         [
-            (convert_with_little_memory, {}, "memory"),
+            # Some libraries fail to say what they failed of.
+            (convert_with_little_memory, {}, "memory|SystemError"),
             (convert_to_a_full_disk, {}, "File too large. Make room"),
             (convert_after_a_long_time, {"time_limit_s": 12.0}, "time limit"),
             (convert_and_crash, {}, "SIGABRT"),
@@ -168,7 +170,7 @@ class TestOneSessionIsStruck:
         with Faulty(function, output=output / ".ibl_nwb_batch" / "logs" / "processes.log", **options) as executor:
             summary = run(sessions[:4], output, executor=executor)
         assert [record.state for record in summary.records] == ["done", "done", "failed", "done"]
-        assert message in summary.failed[0].error
+        assert re.search(message, summary.failed[0].error)
         assert (find_strays(output), len(written_files(output))) == ([], 3)
         assert run(sessions[:4], output, retry_failed=True).ok
         check_all_done(sessions[:4], output)

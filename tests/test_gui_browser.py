@@ -377,8 +377,7 @@ def test_markup_in_names_is_text(window, gui):
     window.row(label).wait_for()
     window.go_to("Contents")
     window.wait_for(re.compile(f"^{re.escape(label)} is not on this machine yet"))
-    window.press("Download this session")
-    window.press("Try again")  # it cannot be opened
+    window.press_until("Download this session", "Try again")  # it cannot be opened
     window.choose_session(REMOTE)
 
     window.go_to("Metadata")

@@ -1,4 +1,4 @@
-"""Whole sessions through the calls behind the command line: each value against the ALF files, and the validity."""
+"""Whole sessions through the calls behind the command line: each value against the ALF files, ``verify``, validity."""
 
 import re
 from importlib.metadata import version
@@ -15,6 +15,7 @@ from test_trials import COLUMNS
 
 from ibl_nwb import AlyxRecord, convert_document, make_document
 from ibl_nwb.testing import example_alyx_answers, make_example_session
+from ibl_nwb.verify import verify
 
 TRIAL_COLUMNS = COLUMNS | {"intervals_bpod": "intervals_bpod"}
 
@@ -109,6 +110,14 @@ def check_valid(path, *, histology=True):
     assert [f"{m.check_function_name}: {m.object_name}: {m.message}" for m in messages] == []
 
 
+def check_verified(path, source):
+    """``verify`` finds no difference, and leaves out only what was not to be converted."""
+    report = verify(path, source)
+    assert report.ok, [(row.status, row.dataset, row.object, row.reason) for row in report.differences]
+    reasons = {row.reason.split(":")[0] for row in report if row.status == "not verified"}
+    assert reasons <= {"left out", "not converted"}
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_example_session(tmp_path, variant):
     session_path = make_example_session(
@@ -118,6 +127,8 @@ def test_example_session(tmp_path, variant):
     document = make_document(session_path, alyx=record)
     summary = convert_document(document, tmp_path / "out")
     check_families(summary.nwbfile_path, session_path, document.source_data)
+    document.write_json(tmp_path / "document.json")
+    check_verified(summary.nwbfile_path, tmp_path / "document.json")
     check_valid(summary.nwbfile_path, histology=VARIANTS[variant].get("histology", True))
 
 
@@ -141,6 +152,7 @@ def test_real_session(tmp_path, folder):
     assert set(document.source_data) == CONVERTIBLE[folder]
     summary = convert_document(document, tmp_path / "a.nwb")
     check_families(summary.nwbfile_path, REAL / folder, document.source_data)
+    check_verified(summary.nwbfile_path, REAL / folder)
     check_valid(summary.nwbfile_path, histology=folder.startswith("chimera"))
 
 
