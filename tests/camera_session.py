@@ -46,6 +46,7 @@ def assert_valid(nwbfile_path):
     assert pynwb.validate(path=nwbfile_path) == []
     found = inspect_nwbfile(
         nwbfile_path=nwbfile_path,
+        skip_validate=True,
         config=load_config("dandi"),
         importance_threshold=Importance.BEST_PRACTICE_VIOLATION,
     )

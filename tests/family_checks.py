@@ -46,6 +46,7 @@ def check_valid(path, ignore=()):
     assert validate(path=str(path)) == []
     messages = inspect_nwbfile(
         nwbfile_path=path,
+        skip_validate=True,
         config=load_config("dandi"),
         importance_threshold=Importance.BEST_PRACTICE_VIOLATION,
         ignore=[*ignore],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -53,6 +54,24 @@ def session(tmp_path_factory):
 def document(session):
     alyx = AlyxRecord.from_rest(**example_alyx_answers(session))
     return make_document(session, alyx=alyx, include=["RawEphys", "Wheel", "Trials", "Video"])
+
+
+@pytest.fixture(scope="module")
+def long_document(document, session, tmp_path_factory):
+    """The same session with a recording that takes seconds to convert and, all zeros, no space on the disk."""
+    folder = tmp_path_factory.mktemp("long")
+    path = folder / session.relative_to(session.parents[4])
+    shutil.copytree(session, path)
+    (compressed,) = path.glob("raw_ephys_data/probe00/*.ap.cbin")
+    n_bytes = 200 * 30_000 * 65 * 2
+    with compressed.with_suffix(".bin").open("wb") as file:
+        file.truncate(n_bytes)
+    compressed.unlink()
+    compressed.with_suffix(".ch").unlink()
+    meta = compressed.with_suffix(".meta")
+    text = re.sub("fileSizeBytes=.*", f"fileSizeBytes={n_bytes}", meta.read_text())
+    meta.write_text(re.sub("fileTimeSecs=.*", "fileTimeSecs=200", text))
+    return make_document(path, alyx=document.alyx, include=list(document.source_data))
 
 
 @pytest.fixture(scope="module")
@@ -139,12 +158,12 @@ def test_file_is_that_of_the_command_line_and_progress_grows(queue, document, ou
     assert job.size == by_queue.stat().st_size
 
 
-def test_what_is_cancelled_while_it_runs_leaves_nothing(queue, document, tmp_path):
+def test_what_is_cancelled_while_it_runs_leaves_nothing(queue, long_document, tmp_path):
     output = tmp_path / "new" / "deeper"  # made by the conversion
     kept = tmp_path / "kept.txt"
     kept.write_text("here before")
     before = {name for name in list_tree(tmp_path) if not name.startswith("state")}
-    job = queue.add("one", document, output, videos="copy", jobs=1)
+    job = queue.add("one", long_document, output, videos="copy", jobs=1)
     with stopped_while_it_writes(queue, job, output):
         queue.cancel(job)
         assert queue.is_ending(job)
@@ -154,12 +173,12 @@ def test_what_is_cancelled_while_it_runs_leaves_nothing(queue, document, tmp_pat
     assert {name for name in list_tree(tmp_path) if not name.startswith("state")} == before
 
 
-def test_a_file_that_was_to_be_replaced_is_kept_if_that_is_cancelled(queue, document, output):
+def test_a_file_that_was_to_be_replaced_is_kept_if_that_is_cancelled(queue, document, long_document, output):
     job = queue.add("one", document, output, stub_test=True, videos="copy")
     wait_until(lambda: job.is_settled, "the first is done")
     assert job.state == "done", job.error
     before = list_tree(output)
-    again = queue.add("one", document, output, overwrite=True, videos="copy", jobs=1)
+    again = queue.add("one", long_document, output, overwrite=True, videos="copy", jobs=1)
     with stopped_while_it_writes(queue, again, output):
         queue.cancel(again)
     wait_until(lambda: again.is_settled, "it is cancelled")
@@ -178,8 +197,8 @@ def test_what_is_cancelled_before_its_turn_never_begins(queue, document, wheel_o
     assert list_tree(output) == {}
 
 
-def test_a_killed_process_is_told_leaves_nothing_and_is_tried_again(queue, document, output):
-    job = queue.add("one", document, output, jobs=1)
+def test_a_killed_process_is_told_leaves_nothing_and_is_tried_again(queue, long_document, output):
+    job = queue.add("one", long_document, output, jobs=1)
     with stopped_while_it_writes(queue, job, output) as process:
         os.kill(process, signal.SIGKILL)
     wait_until(lambda: job.is_settled, "the end is noticed")
@@ -253,8 +272,8 @@ if __name__ == "__main__":
 """
 
 
-def test_a_killed_server_is_taken_over(document, wheel_only, output, tmp_path):
-    document.write_json(tmp_path / "0.json")
+def test_a_killed_server_is_taken_over(long_document, wheel_only, output, tmp_path):
+    long_document.write_json(tmp_path / "0.json")
     wheel_only.write_json(tmp_path / "1.json")
     script = tmp_path / "server.py"
     script.write_text(KILLED_SERVER)
@@ -385,3 +404,16 @@ def test_document_of_a_job_is_that_of_the_command_line(wheel_only, tmp_path):
     assert json.loads((queue.folder / "queue.json").read_text())[0]["state"] == "queued"
     queue.shutdown()
     shutil.rmtree(queue.folder)
+
+
+def test_a_file_that_was_replaced_after_all_is_told_from_one_that_was_not(tmp_path):
+    path = tmp_path / "a.nwb"
+    assert not BeforeConversion.of(path).is_replaced
+    path.write_text("before")
+    before = BeforeConversion.of(path)
+    assert not before.is_replaced
+    part = tmp_path / "part"
+    part.write_text("after")
+    os.utime(part, ns=(0, 10**18))
+    part.replace(path)
+    assert before.is_replaced

@@ -206,6 +206,7 @@ class TestInConverters:
         assert pynwb.validate(path=nwbfile_path) == []
         found = inspect_nwbfile(
             nwbfile_path=nwbfile_path,
+            skip_validate=True,
             config=load_config("dandi"),
             importance_threshold=Importance.BEST_PRACTICE_VIOLATION,
         )

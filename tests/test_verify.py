@@ -729,6 +729,7 @@ def test_file_with_the_table_is_valid_and_the_inspector_has_nothing_to_say_of_it
     assert validate(path=example / "file.nwb") == []
     messages = inspect_nwbfile(
         nwbfile_path=example / "file.nwb",
+        skip_validate=True,
         config=load_config("dandi"),
         importance_threshold=Importance.BEST_PRACTICE_SUGGESTION,
     )

@@ -103,6 +103,7 @@ def check_valid(path, *, histology=True):
     assert validate(path=path) == []
     messages = inspect_nwbfile(
         nwbfile_path=path,
+        skip_validate=True,
         config=load_config("dandi"),
         importance_threshold=Importance.BEST_PRACTICE_VIOLATION,
         ignore=ignored,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..writing.videos import VideoPlacement
 
 _INTERRUPTED = "It was interrupted: the program ended while it ran. Nothing of it is left; try it again."
+_TOO_LATE = "It was cancelled when the new file, which is complete, had just replaced the one before."
 
 
 class InterfaceRecord(BaseModel):
@@ -351,7 +352,10 @@ class ConversionQueue:
                 progress = task.progress
                 has_answered = task.state == "failed" and not task.is_lost
                 job.before.remove_left_over(None if progress is None else progress.pid, has_answered=has_answered)
+            was_too_late = task.state == "cancelled" and job.before is not None and job.before.is_replaced
             job.state, job.error, job.finished, job.before = task.state, task.error, now(), None
+            if was_too_late:
+                job.error = _TOO_LATE
             if self._is_closed and task.state == "cancelled":
                 job.state, job.error = "failed", _INTERRUPTED
             self._running.pop(job.id, None)

@@ -382,7 +382,7 @@ def _tell(job: ConversionJob, has_begun: bool) -> str:
     if job.state == "queued":
         return "Waiting for its turn."
     if job.state == "cancelled":
-        return "Cancelled. No file was left."
+        return job.error or "Cancelled. No file was left."
     if job.state == "failed":
         return job.error or "It failed."
     lines = [f"Wrote {job.nwbfile_path} ({format_size(job.size or 0)}) in {describe_seconds(job.seconds or 0)}."]

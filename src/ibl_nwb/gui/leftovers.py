@@ -23,6 +23,7 @@ class BeforeConversion(BaseModel):
 
     nwbfile_path: Path = Field(description="The file that is to be written.")
     is_there: bool = Field(description="Whether there was one.")
+    changed: float | None = Field(None, description="When that one was changed last, seconds since 1970.")
     videos: list[str] = Field(description="Names in the folder of its videos.")
     new_folders: list[Path] = Field(description="Folders that were not there, the innermost first.")
 
@@ -34,9 +35,16 @@ class BeforeConversion(BaseModel):
         return cls(
             nwbfile_path=path,
             is_there=path.exists(),
+            changed=path.stat().st_mtime if path.exists() else None,
             videos=sorted(found.name for found in videos.glob("*")),
             new_folders=[folder for folder in (videos, *path.parents) if not folder.exists()],
         )
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether a complete new file has taken the place of the one that was there."""
+        path = self.nwbfile_path
+        return self.is_there and path.exists() and path.stat().st_mtime != self.changed
 
     def remove_left_over(self, process: int | None, *, has_answered: bool = False) -> None:
         """Remove what the conversion has left; its process must have ended.
