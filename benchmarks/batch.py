@@ -59,7 +59,9 @@ def measure(folder: Path, kind: str, n_sessions: int) -> dict[str, dict]:
         "batch, 1 worker": ("--batch", root),
         "batch, 2 workers": ("--batch", root, "--workers", 2),
     }
-    return {name: run(*run_arguments, "--output", folder / f"out {name}") for name, run_arguments in runs.items()}
+    return {
+        name: run(*run_arguments, "--output", folder / f"out {kind} {name}") for name, run_arguments in runs.items()
+    }
 
 
 def run(*arguments: object) -> dict:
