@@ -127,12 +127,12 @@ class Window:
         if button.count() or not if_there:
             button.click()
 
-    def press_until(self, name, there):
-        """Press a button, again if the page was just being made anew, until another one is there."""
+    def repeat(self, action, there):
+        """Do something, again if the page was just being made anew, until a button is there."""
         end = time.monotonic() + PATIENCE_MS / 1000
         while not self.button(there).count():
-            assert time.monotonic() < end, f"pressed '{name}' in vain"
-            self.press(name, if_there=True)
+            assert time.monotonic() < end, f"waited in vain for '{there}'"
+            action()
             self.page.wait_for_timeout(2000)
 
     def button(self, name):

@@ -315,7 +315,7 @@ def list_parts(folder):
 def check(window, written):
     window.choose_session(REMOTE)
     window.row("cancelled").wait_for()
-    window.select(REMOTE)
+    window.repeat(lambda: window.select(REMOTE), "Check it")
     window.press("Check it")
     window.press("Check the file")
     window.wait_for(re.compile(r"^All \d+ datasets that were compared equal their source\."))
@@ -373,11 +373,11 @@ def test_markup_in_names_is_text(window, gui):
     window.go_to("Find")
     add_by_search(window, MARKUP)
     label = f"{MARKUP}/2023-05-18/009"
-    assert window.field("Session").locator("option:checked").inner_text() == label
+    watch(lambda: [], lambda _: window.field("Session").locator("option:checked").inner_text() == label)
     window.row(label).wait_for()
     window.go_to("Contents")
     window.wait_for(re.compile(f"^{re.escape(label)} is not on this machine yet"))
-    window.press_until("Download this session", "Try again")  # it cannot be opened
+    window.repeat(lambda: window.press("Download this session", if_there=True), "Try again")  # it cannot be opened
     window.choose_session(REMOTE)
 
     window.go_to("Metadata")
@@ -465,6 +465,6 @@ def test_hundreds_of_sessions(window):
     cell = window.row(f"{LONG_NAME}299").locator("[tabulator-field=Subject]")
     cell.wait_for()
     is_cut = "text => text.scrollWidth > text.clientWidth && getComputedStyle(text).textOverflow == 'ellipsis'"
-    assert cell.locator("div").evaluate(is_cut)
+    watch(lambda: [], lambda _: cell.locator("div").evaluate(is_cut))
     assert window.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     window.shoot("find_hundreds")
