@@ -1,7 +1,6 @@
 """What holds for all tests: the user's own folders are not touched, and the same recording is compressed once."""
 
 import hashlib
-import os
 import shutil
 
 import pytest
@@ -18,11 +17,6 @@ LONG_MODULES = (
     "test_verify",
     "test_notebooks",
 )
-
-
-def pytest_xdist_auto_num_workers(config):
-    """One process more than there are processors: many tests wait for processes, servers and locks."""
-    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items):
